@@ -1,0 +1,1 @@
+"""A backtest: the feed, the loop, the run folder and its figures."""

@@ -1,0 +1,1 @@
+"""The commands; modules here import nothing heavy at the top."""

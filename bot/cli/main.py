@@ -1,0 +1,91 @@
+"""The entry point ``bot``: parse, call, map errors to one message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bot.cli.output import to_json
+from bot.errors import BotError
+from indicators.errors import IndicatorError
+from ml.errors import MLError
+from registry.errors import RegistryError
+from strategies.errors import StrategyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["app", "main"]
+
+OUR_ERRORS = (BotError, StrategyError, IndicatorError, MLError, RegistryError)
+
+app = typer.Typer(
+    name="bot",
+    help="Train models on candles, backtest and trade the strategies that read them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(version("mlbot"))
+        except PackageNotFoundError:
+            print("unknown")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train models on candles, backtest and trade the strategies that read them."""
+
+
+def _register() -> None:
+    """Attach every command; their modules import nothing heavy at the top."""
+
+
+_register()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or config, 3 a finding."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(words, standalone_mode=False)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.TyperException as error:
+        return _fail(error.format_message(), getattr(error, "exit_code", 2), words)
+    except OUR_ERRORS as error:
+        return _fail(str(error), error.exit_code, words)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 1, words)
+    except OSError as error:
+        return _fail(_os_message(error), 1, words)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int, words: Sequence[str]) -> int:
+    if message.startswith("Usage:"):  # `bot` or a group alone: its help is the answer
+        print(message)
+        return code
+    if "--json" in words:
+        print(to_json({"error": message, "exit_code": code}))
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _os_message(error: OSError) -> str:
+    """Return ``reason: file`` without the errno and the class name."""
+    reason = error.strerror or str(error)
+    return f"{reason}: {error.filename}" if error.filename else reason

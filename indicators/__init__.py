@@ -1,0 +1,1 @@
+"""Predictions and features as Backtrader lines."""

@@ -1,0 +1,1 @@
+"""Numbers: candles, features, labels, training, evaluation, inference. No Backtrader, no network."""

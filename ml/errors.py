@@ -1,0 +1,78 @@
+"""Errors of the numbers, and what a caller does about each.
+
+MLError                       the root; the command fails (exit 1)
+├── InvalidCandles            market data breaks a rule; the message names the row (exit 3)
+├── NotEnoughBars             too little history: fetch more, or use a shorter window (exit 2)
+├── UnknownFeature            a feature name is misspelled (exit 2)
+├── MissingColumns            a feature needs columns that these candles lack (exit 2)
+├── SchemaMismatch            a bundle's features are not those of the data or the code (exit 3)
+├── BrokenModel               a model file cannot be read or fails its self-test (exit 3)
+├── TrainingFailed            a model cannot be fitted to this data; the message says why (exit 1)
+└── CacheUnavailable          the prediction cache cannot be opened or written (exit 1)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BrokenModel",
+    "CacheUnavailable",
+    "InvalidCandles",
+    "MLError",
+    "MissingColumns",
+    "NotEnoughBars",
+    "SchemaMismatch",
+    "TrainingFailed",
+    "UnknownFeature",
+]
+
+
+class MLError(Exception):
+    """Root of everything that this package raises."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InvalidCandles(MLError, ValueError):
+    """Market data that no feature may be computed from; the message names the row and the rule."""
+
+    exit_code = 3
+
+
+class NotEnoughBars(MLError, ValueError):
+    """Too few bars for what was asked; the message says how many are needed."""
+
+    exit_code = 2
+
+
+class UnknownFeature(MLError, LookupError):
+    """No feature of that name is in the catalogue."""
+
+    exit_code = 2
+
+
+class MissingColumns(MLError, ValueError):
+    """The candles lack an optional column that a feature needs."""
+
+    exit_code = 2
+
+
+class SchemaMismatch(MLError, ValueError):
+    """Feature names, order or parameters differ; the message names the difference."""
+
+    exit_code = 3
+
+
+class BrokenModel(MLError):
+    """A model file cannot be parsed, or its golden self-test gives other bits."""
+
+    exit_code = 3
+
+
+class TrainingFailed(MLError):
+    """The data does not admit a model: one class only, constant columns, no finite label."""
+
+
+class CacheUnavailable(MLError):
+    """The prediction cache is locked, read-only, full or not a database."""

@@ -1,0 +1,1 @@
+"""From candles to a bundle: folds, calibration, the gate, diagnostics."""

@@ -1,0 +1,117 @@
+"""Names of models and of what they predict: symbols, timeframes, types, versions, references.
+
+Every spelling that a person may use is turned into one canonical form here, at the edge; inside the project only
+canonical forms travel.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from registry.errors import InvalidName
+
+__all__ = [
+    "ModelKey",
+    "ModelReference",
+    "normalise_symbol",
+    "normalise_type",
+    "parse_reference",
+    "timeframe_ms",
+]
+
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.]{0,31}")
+_TYPE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_TIMEFRAME = re.compile(r"([1-9][0-9]{0,2})([smhdw])")
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_TYPE_ALIASES = {"price": "basic"}
+
+
+def normalise_symbol(text: str) -> str:
+    """Return ``BTCUSDT`` for BTCUSDT, BTC/USDT, BTC_USDT and BTC-USDT (any case).
+
+    Raises
+    ------
+    InvalidName
+        When what remains is not 1 to 32 letters, digits or dots.
+    """
+    symbol = re.sub(r"[/_-]", "", text.strip()).upper()
+    if not _SYMBOL.fullmatch(symbol):
+        raise InvalidName(f"{text!r} is not a symbol: expected letters and digits such as BTCUSDT or BTC/USDT")
+    return symbol
+
+
+def normalise_type(text: str) -> str:
+    """Return the canonical model type; ``price`` is an alias of ``basic``."""
+    name = text.strip().lower().replace("-", "_")
+    if not _TYPE.fullmatch(name):
+        raise InvalidName(f"{text!r} is not a model type: expected lower-case letters such as basic")
+    return _TYPE_ALIASES.get(name, name)
+
+
+def timeframe_ms(timeframe: str) -> int:
+    """Return the length of ``1m``, ``4h``, ``1d``, ``1w`` in milliseconds.
+
+    Raises
+    ------
+    InvalidName
+        When the text is not a count and one of the units s, m, h, d, w.
+    """
+    match = _TIMEFRAME.fullmatch(timeframe)
+    if not match:
+        raise InvalidName(f"{timeframe!r} is not a timeframe: expected a count and s, m, h, d or w, such as 1m, 1h, 1d")
+    return int(match[1]) * _UNIT_MS[match[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What a model predicts: one champion exists for each key.
+
+    Attributes
+    ----------
+    symbol, model_type, timeframe
+        Canonical names, checked on construction.
+    """
+
+    symbol: str
+    model_type: str
+    timeframe: str
+
+    def __post_init__(self) -> None:
+        """Refuse names that are not canonical."""
+        if normalise_symbol(self.symbol) != self.symbol:
+            raise InvalidName(f"{self.symbol!r} is not canonical: use normalise_symbol first")
+        if normalise_type(self.model_type) != self.model_type:
+            raise InvalidName(f"{self.model_type!r} is not canonical: use normalise_type first")
+        timeframe_ms(self.timeframe)
+
+    @classmethod
+    def of(cls, symbol: str, model_type: str, timeframe: str) -> ModelKey:
+        """Build a key from any accepted spelling."""
+        return cls(normalise_symbol(symbol), normalise_type(model_type), timeframe.strip())
+
+    def __str__(self) -> str:
+        """Return ``SYMBOL/TIMEFRAME/TYPE``."""
+        return f"{self.symbol}/{self.timeframe}/{self.model_type}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """``SYMBOL/TYPE@SELECTOR`` as a config writes it; the selector is latest, newest or a version id."""
+
+    symbol: str
+    model_type: str
+    selector: str
+
+    def __str__(self) -> str:
+        """Return the canonical spelling."""
+        return f"{self.symbol}/{self.model_type}@{self.selector}"
+
+
+def parse_reference(text: str) -> ModelReference:
+    """Parse ``BTC/USDT/basic@latest`` or ``BTCUSDT/basic`` (the selector defaults to latest)."""
+    path, _, selector = text.strip().partition("@")
+    symbol, slash, model_type = path.rpartition("/")
+    if not slash or not symbol:
+        raise InvalidName(f"{text!r} is not a model: expected SYMBOL/TYPE@latest, @newest or @VERSION")
+    return ModelReference(normalise_symbol(symbol), normalise_type(model_type), selector.strip() or "latest")

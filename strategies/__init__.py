@@ -1,0 +1,1 @@
+"""Decisions: signals, sizes and risk rules that read lines and state a target."""
