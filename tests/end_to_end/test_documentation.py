@@ -1,0 +1,57 @@
+"""What the documents show is true: commands in ``console`` blocks run, those in ``sh`` blocks parse, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from bot.cli.main import app, main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(console|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path, language: str) -> list[list[str]]:
+    """Return the ``bot`` command lines of one page, as words."""
+    found = []
+    for kind, text in BLOCK.findall(page.read_text()):
+        if kind == language:
+            for line in text.replace("\\\n", " ").splitlines():
+                words = shlex.split(line.removeprefix("$ "), comments=True)
+                if words[:1] == ["bot"] and (language == "sh" or line.startswith("$ ")):
+                    found.append(words[1:])
+    return found
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p, "console")], ids=lambda p: p.name)
+def test_shown_sessions_run(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BOT_HOME", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+
+    for words in commands(page, "console"):
+        code = main(words)
+
+        captured = capsys.readouterr()
+        assert code == 0, f"bot {shlex.join(words)}: {captured.err}"
+
+
+@pytest.mark.parametrize("words", [w for p in PAGES for w in commands(p, "sh")], ids=lambda w: shlex.join(w)[:60])
+def test_shown_commands_parse(words):
+    command, rest = typer.main.get_command(app), list(words)
+    while hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+
+    assert command.make_context(command.name, rest)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
