@@ -7,6 +7,8 @@ MLError                       the root; the command fails (exit 1)
 ├── MissingColumns            a feature needs columns that these candles lack (exit 2)
 ├── SchemaMismatch            a bundle's features are not those of the data or the code (exit 3)
 ├── BrokenModel               a model file cannot be read or fails its self-test (exit 3)
+├── UnknownPredictor          a model type is misspelled (exit 2)
+├── InvalidParameter          a training parameter is unknown or out of range (exit 2)
 ├── TrainingFailed            a model cannot be fitted to this data; the message says why (exit 1)
 └── CacheUnavailable          the prediction cache cannot be opened or written (exit 1)
 """
@@ -19,12 +21,14 @@ __all__ = [
     "BrokenModel",
     "CacheUnavailable",
     "InvalidCandles",
+    "InvalidParameter",
     "MLError",
     "MissingColumns",
     "NotEnoughBars",
     "SchemaMismatch",
     "TrainingFailed",
     "UnknownFeature",
+    "UnknownPredictor",
 ]
 
 
@@ -68,6 +72,18 @@ class BrokenModel(MLError):
     """A model file cannot be parsed, or its golden self-test gives other bits."""
 
     exit_code = 3
+
+
+class UnknownPredictor(MLError, LookupError):
+    """No family of models has that name."""
+
+    exit_code = 2
+
+
+class InvalidParameter(MLError, ValueError):
+    """A parameter of training is unknown, of another type or out of range."""
+
+    exit_code = 2
 
 
 class TrainingFailed(MLError):
