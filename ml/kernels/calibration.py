@@ -1,0 +1,54 @@
+"""From raw scores to published numbers, one bar after another.
+
+Compiled, so that one row and a hundred thousand give the same bits: numpy's vectorised ``exp`` follows another path than its
+scalar one on some processors, this loop calls the C library for each bar.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+__all__ = ["calibrated_probability", "publish"]
+
+
+@njit(cache=True)
+def _sigmoid(x):
+    if x >= 0.0:
+        return 1.0 / (1.0 + math.exp(-x))
+    e = math.exp(x)
+    return e / (1.0 + e)
+
+
+@njit(cache=True)
+def calibrated_probability(raw, slope, out):
+    """Write ``sigmoid(slope * raw)`` of float64 ``raw`` (n,) into ``out`` (n,); NaN stays NaN."""
+    for i in range(raw.shape[0]):
+        out[i] = _sigmoid(slope * raw[i]) if math.isfinite(raw[i]) else math.nan
+
+
+@njit(cache=True)
+def publish(raw, sigma, close, slope, return_per_edge, low, high, out):
+    """Write the seven published numbers of each bar into ``out`` (n, 7), in the order of ``PREDICTION_COLUMNS``.
+
+    ``raw``, ``sigma`` (volatility of one bar's log return) and ``close`` are float64 (n,). A bar with a number that is not
+    finite, a negative volatility or a price that is not positive is NaN throughout.
+    """
+    for i in range(raw.shape[0]):
+        s = raw[i]
+        v = sigma[i]
+        c = close[i]
+        if not (math.isfinite(s) and math.isfinite(v) and math.isfinite(c)) or v < 0.0 or c <= 0.0:
+            for j in range(7):
+                out[i, j] = math.nan
+            continue
+        p = _sigmoid(slope * s)
+        expected = v * (return_per_edge * (2.0 * p - 1.0))
+        out[i, 0] = c * math.exp(expected)
+        out[i, 1] = expected
+        out[i, 2] = 1.0 if p >= 0.5 else -1.0
+        out[i, 3] = p if p >= 0.5 else 1.0 - p
+        out[i, 4] = p
+        out[i, 5] = c * math.exp(expected + v * low)
+        out[i, 6] = c * math.exp(expected + v * high)

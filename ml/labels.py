@@ -1,0 +1,80 @@
+"""Labels: what the market did after a bar, told by the candle at the horizon itself.
+
+A label joins two closed candles by their absolute index. The candle ``h`` rows further on is never used in its place: after a
+gap that candle closes later than the horizon says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ml.candles import Candles
+
+    Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+__all__ = ["decided", "forward_returns", "past_returns"]
+
+
+def forward_returns(candles: Candles, horizon: int, index: Integers | None = None) -> Floats:
+    """Return the log return from each close to the close of the candle at index ``k + horizon``.
+
+    Parameters
+    ----------
+    candles
+        n closed candles.
+    horizon
+        Bars ahead, at least 1.
+    index : int64 array, shape (n,), optional
+        Absolute index of each candle; default ``candles.index``. Schemas that count weekdays pass their own.
+
+    Returns
+    -------
+    float64 array, shape (n,)
+        ``ln(C[k + h] / C[k])``; NaN where no candle has that index, or where either candle is off the grid.
+
+    Raises
+    ------
+    ValueError
+        When the horizon is below 1.
+    """
+    source, target = _pairs(candles, horizon, index)
+    returns = np.full(len(candles), np.nan)
+    returns[source] = np.log(candles.close[target] / candles.close[source])
+    return returns
+
+
+def past_returns(candles: Candles, horizon: int, index: Integers | None = None) -> Floats:
+    """Return the log return into each close from the close at index ``k - horizon``.
+
+    This is the newest label that was known when the bar closed: the last-sign rule reads nothing else. Parameters,
+    missing values and errors are those of ``forward_returns``.
+    """
+    source, target = _pairs(candles, horizon, index)
+    returns = np.full(len(candles), np.nan)
+    returns[target] = np.log(candles.close[target] / candles.close[source])
+    return returns
+
+
+def decided(returns: Floats) -> Flags:
+    """Return where a label exists and is not a tie: only these rows are fitted and scored."""
+    flags: Flags = np.isfinite(returns) & (returns != 0.0)
+    return flags
+
+
+def _pairs(candles: Candles, horizon: int, index: Integers | None) -> tuple[Integers, Integers]:
+    """Return positions (bar, bar at the horizon) of every pair of on-grid candles ``horizon`` indices apart."""
+    if horizon < 1:
+        raise ValueError(f"a horizon is at least 1 bar, got {horizon}")
+    on_grid = np.flatnonzero(~candles.off_grid)
+    k = (candles.index if index is None else index)[on_grid]
+    found = np.searchsorted(k, k + horizon)
+    inside = found < len(k)
+    inside[inside] = k[found[inside]] == k[inside] + horizon
+    return on_grid[inside], on_grid[found[inside]]

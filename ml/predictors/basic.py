@@ -1,0 +1,173 @@
+"""The type ``basic``: one gradient-boosted model of the sign of the next return.
+
+LightGBM in its deterministic mode, one row in, one score out. The defaults are one setting for every series and are not tuned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ml.errors import BrokenModel, TrainingFailed
+from ml.predictors.parameters import resolve_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from ml.dataset import Dataset
+
+    Floats = npt.NDArray[np.float64]
+    Rows = npt.NDArray[np.float32]
+    Integers = npt.NDArray[np.int64]
+
+__all__ = ["MODEL_FILE", "BasicPredictor", "FittedTrees"]
+
+MODEL_FILE = "model.txt"
+_LARGEST_MOVE = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTrees:
+    """A LightGBM booster; ``threads`` only decides how fast it scores."""
+
+    booster: Any
+    names: tuple[str, ...]
+    threads: int = 1
+
+    @property
+    def sequence(self) -> int:
+        """Rows that one score reads: the bar's own."""
+        return 1
+
+    def scores(self, rows: Rows) -> Floats:
+        """Return raw scores of rows (n, F) as float64 (n,)."""
+        if len(rows) == 0:
+            return np.empty(0)
+        raw = self.booster.predict(rows, raw_score=True, num_threads=self.threads)
+        return np.asarray(raw, dtype=np.float64)
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return ``model.txt`` in LightGBM's text format."""
+        return {MODEL_FILE: self.booster.model_to_string(num_iteration=-1).encode()}
+
+    def importance(self) -> dict[str, float]:
+        """Return each feature's share of the total gain."""
+        gain = np.asarray(self.booster.feature_importance("gain"), dtype=np.float64)
+        total = float(gain.sum())
+        shares = gain / total if total > 0 else np.zeros_like(gain)
+        return dict(zip(self.names, shares.tolist(), strict=True))
+
+
+class BasicPredictor:
+    """Gradient boosting on the sign of the return ``horizon`` bars ahead.
+
+    With ``objective: regression`` the trees are fitted to the return in units of volatility (cut at five of them); the score
+    is calibrated to a probability in the same way.
+
+    Parameters
+    ----------
+    overrides
+        Parameters that differ from the defaults; see ``ml.predictors.parameters``.
+    """
+
+    type_name: ClassVar[str] = "basic"
+    title: ClassVar[str] = "Gradient boosting on the direction of the next return"
+    description: ClassVar[str] = (
+        "One LightGBM model of small trees on price, volume and time features; it states the probability of a rise."
+    )
+    library: ClassVar[str] = "lightgbm"
+
+    def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
+        self._parameters = resolve_parameters(overrides)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Every parameter with its value."""
+        return dict(self._parameters)
+
+    def fit(self, dataset: Dataset, positions: Integers, *, seed: int, threads: int) -> FittedTrees:
+        """Fit the trees on the rows at ``positions``.
+
+        Parameters
+        ----------
+        dataset
+            Features and labels.
+        positions : int64 array
+            Labelled rows to learn from, in time order.
+        seed
+            Seeds bagging and feature sampling.
+        threads
+            Cores for LightGBM. Its deterministic, row-wise mode gives the same trees for any number.
+
+        Raises
+        ------
+        TrainingFailed
+            When no row is given, a label is missing, all labels are of one class, or no feature varies.
+        """
+        import lightgbm
+
+        rows, returns = np.ascontiguousarray(dataset.rows[positions]), dataset.returns[positions]
+        _check(rows, returns, dataset.horizon)
+        settings = dict(self._parameters)
+        rounds = settings.pop("num_boost_round")
+        if settings["objective"] == "regression":
+            sigma = dataset.sigma[positions]
+            scale = np.where(np.isfinite(sigma) & (sigma > 0), sigma, np.inf)
+            target = np.clip(returns / scale, -_LARGEST_MOVE, _LARGEST_MOVE)
+        else:
+            target = (returns > 0).astype(np.float64)
+        settings |= {
+            "verbosity": -1,
+            "seed": seed,
+            "num_threads": threads,
+            "deterministic": True,
+            "force_row_wise": True,
+        }
+        table = lightgbm.Dataset(rows, label=target, feature_name=list(dataset.names), params=settings)
+        booster = lightgbm.train(settings, table, num_boost_round=rounds)
+        return FittedTrees(booster, dataset.names, threads)
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> FittedTrees:
+        """Read ``model.txt``."""
+        import lightgbm
+
+        if MODEL_FILE not in files:
+            raise BrokenModel(f"{MODEL_FILE} is missing")
+        try:
+            booster = lightgbm.Booster(model_str=files[MODEL_FILE].decode())
+        except (lightgbm.basic.LightGBMError, UnicodeDecodeError, ValueError) as error:
+            raise BrokenModel(f"{MODEL_FILE} is not a LightGBM model: {error}") from error
+        return FittedTrees(booster, tuple(booster.feature_name()))
+
+
+def _check(rows: Rows, returns: Floats, horizon: int) -> None:
+    """Refuse what no classifier can learn from."""
+    if len(returns) == 0:
+        raise TrainingFailed("no bar has both features and a label to learn from")
+    if not np.isfinite(returns).all():
+        raise TrainingFailed(f"{int((~np.isfinite(returns)).sum())} of {len(returns)} training rows have no label")
+    rises = int((returns > 0).sum())
+    if rises in {0, len(returns)}:
+        word = "a rise" if rises else "a fall"
+        raise TrainingFailed(
+            f"every one of the {len(returns)} training labels is {word}: a model of direction needs both; "
+            f"train on a longer stretch, or on another horizon than {horizon}"
+        )
+    if not _varies(rows):
+        raise TrainingFailed(
+            f"none of the {rows.shape[1]} features varies over the {len(returns)} training rows (all constant or NaN): "
+            "choose other features with --features, or check the candles with `bot data check`"
+        )
+
+
+def _varies(rows: Rows) -> bool:
+    for column in rows.T:
+        seen = column[~np.isnan(column)]
+        if len(seen) and seen.min() != seen.max():
+            return True
+    return False

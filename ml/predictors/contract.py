@@ -1,0 +1,96 @@
+"""What every family of models offers to training, and what every fitted model offers to a bundle.
+
+A family is a class in ``ml/predictors/catalogue.py``; the contract suite discovers it there. A predictor sees a ``Dataset`` and
+the positions that it may learn from. It may read the rows before such a position (models of sequences do), never a label
+that is not at one of the positions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from ml.dataset import Dataset
+
+    Floats = npt.NDArray[np.float64]
+    Rows = npt.NDArray[np.float32]
+    Integers = npt.NDArray[np.int64]
+
+__all__ = ["FittedPredictor", "Predictor"]
+
+
+@runtime_checkable
+class FittedPredictor(Protocol):
+    """A model that has learnt."""
+
+    @property
+    def sequence(self) -> int:
+        """Rows that one score reads, the bar's own row included; 1 for models of a single row."""
+        ...
+
+    def scores(self, rows: Rows) -> Floats:
+        """Return raw scores, in log odds of a rise before calibration.
+
+        Parameters
+        ----------
+        rows : float32 array, shape (n + sequence - 1, F)
+            Feature rows in time order.
+
+        Returns
+        -------
+        float64 array, shape (n,)
+            One score for each complete window; the same bits whether n rows come at once or one by one.
+        """
+        ...
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return the files of the bundle that hold the model: text, JSON or ONNX, never a pickle."""
+        ...
+
+    def importance(self) -> dict[str, float]:
+        """Return how much each feature contributes (shares that sum to 1), empty where the family cannot tell."""
+        ...
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A family of models with its parameters resolved; constructed with a mapping of overrides."""
+
+    type_name: ClassVar[str]
+    title: ClassVar[str]
+    description: ClassVar[str]
+    library: ClassVar[str]
+    """Name of the distribution whose version decides the bits, for ``metadata.json``."""
+
+    def __init__(self, overrides: Mapping[str, Any] | None = None) -> None: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Every parameter with its value, as the recipe records it."""
+        ...
+
+    def fit(self, dataset: Dataset, positions: Integers, *, seed: int, threads: int) -> FittedPredictor:
+        """Learn from the labels at ``positions``; the same data, seed and threads give the same files to the byte.
+
+        Raises
+        ------
+        TrainingFailed
+            When the labels hold one class only, no label is there, or no feature varies.
+        """
+        ...
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> FittedPredictor:
+        """Read what ``FittedPredictor.to_files`` wrote.
+
+        Raises
+        ------
+        BrokenModel
+            When a file is missing or cannot be parsed.
+        """
+        ...
