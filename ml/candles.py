@@ -6,6 +6,8 @@ C-contiguous, of equal length n, in strictly increasing time, and read-only.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -147,6 +149,20 @@ class Candles:
         """Prices and those optional columns that are there, by name."""
         found = {name: getattr(self, name) for name in (*PRICE_COLUMNS, *OPTIONAL_COLUMNS)}
         return {name: column for name, column in found.items() if column is not None}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the timeframe, the column names, every value and the intervals that were asked.
+
+        Equal digests mean equal inputs of features and backtests, wherever the candles came from.
+        """
+        columns = self.columns
+        head = {"timeframe": self.timeframe, "columns": list(columns), "bars": len(self), "asked": self.asked}
+        state = hashlib.sha256(json.dumps(head, separators=(",", ":")).encode())
+        state.update(np.ascontiguousarray(self.open_ms, dtype="<i8").data)
+        for column in columns.values():
+            state.update(np.ascontiguousarray(column, dtype="<f8").data)
+        return state.hexdigest()
 
     def slice(self, start: int, stop: int) -> Candles:
         """Return candles ``start:stop`` by position; what was asked is cut where candles were cut off."""
