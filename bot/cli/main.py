@@ -52,6 +52,9 @@ def _root(
 
 def _register() -> None:
     """Attach every command; their modules import nothing heavy at the top."""
+    from bot.cli import data
+
+    app.add_typer(data.app, name="data")
 
 
 _register()

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -28,11 +28,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["SeriesHeader", "read_columns", "read_header", "read_series", "remove_leftovers", "write_series"]
+__all__ = [
+    "MarketTerms",
+    "SeriesHeader",
+    "read_columns",
+    "read_header",
+    "read_series",
+    "remove_leftovers",
+    "write_series",
+]
 
 _KEY = b"candles"
 _CHECK = b"candles_sha256"
 _SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class MarketTerms:
+    """How a symbol trades where its candles come from, as far as the source says; all of it may be unknown.
+
+    Attributes
+    ----------
+    rules : ExchangeRules or None
+        Tick, lot, smallest size and notional.
+    maker_fee, taker_fee : Decimal or None
+        Fractions of the notional.
+    origin : str or None
+        Where the candles came from, for people: a file's name, an exchange, the built-in market and its edge.
+    """
+
+    rules: ExchangeRules | None = None
+    maker_fee: Decimal | None = None
+    taker_fee: Decimal | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +83,8 @@ class SeriesHeader:
         Tick, lot, smallest size and notional; None where the source did not say.
     maker_fee, taker_fee : Decimal or None
         Fractions of the notional.
+    origin : str or None
+        Where the newest candles came from, for people: a file's name, an exchange, the built-in market and its edge.
     """
 
     symbol: str
@@ -69,6 +99,7 @@ class SeriesHeader:
     rules: ExchangeRules | None = None
     maker_fee: Decimal | None = None
     taker_fee: Decimal | None = None
+    origin: str | None = None
 
     @classmethod
     def of(cls, candles: Candles, symbol: str, exchange: str) -> SeriesHeader:
@@ -85,15 +116,14 @@ class SeriesHeader:
             digest=candles.digest,
         )
 
-    def with_terms(
-        self, rules: ExchangeRules | None, maker_fee: Decimal | None, taker_fee: Decimal | None
-    ) -> SeriesHeader:
-        """Return a copy with these rules and fees."""
-        return replace(self, rules=rules, maker_fee=maker_fee, taker_fee=taker_fee)
+    def with_terms(self, terms: MarketTerms) -> SeriesHeader:
+        """Return a copy with these rules, fees and origin; what is None there stays as it is here."""
+        found = {field.name: getattr(terms, field.name) for field in fields(terms)}
+        return replace(self, **{name: value for name, value in found.items() if value is not None})
 
     def to_json(self) -> bytes:
         """Return the bytes that the file's metadata holds."""
-        fees = {name: None if fee is None else format(fee, "f") for name, fee in self.fees.items()}
+        fees = {"maker_fee": self.maker_fee, "taker_fee": self.taker_fee}
         document = {
             "schema_version": _SCHEMA_VERSION,
             "symbol": self.symbol,
@@ -106,14 +136,10 @@ class SeriesHeader:
             "asked": [list(interval) for interval in self.asked],
             "digest": self.digest,
             "rules": None if self.rules is None else self.rules.to_dict(),
-            **fees,
+            "origin": self.origin,
+            **{name: None if fee is None else format(fee, "f") for name, fee in fees.items()},
         }
         return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
-
-    @property
-    def fees(self) -> dict[str, Decimal | None]:
-        """Maker and taker fee by name."""
-        return {"maker_fee": self.maker_fee, "taker_fee": self.taker_fee}
 
     @classmethod
     def from_json(cls, data: bytes) -> SeriesHeader:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.broker.rules import ExchangeRules
-    from bot.market.series_file import SeriesHeader
+    from bot.market.series_file import MarketTerms, SeriesHeader
     from ml.candles import Candles
 
 __all__ = ["CandleStore", "ListedSeries", "MergeReport", "StoredSeries", "normalise_exchange"]
@@ -55,6 +55,7 @@ class StoredSeries:
     rules: ExchangeRules | None = None
     maker_fee: Decimal | None = None
     taker_fee: Decimal | None = None
+    origin: str | None = None
 
     @property
     def timeframe(self) -> str:
@@ -165,7 +166,14 @@ class CandleStore:
 
         header, candles = read_series(self.find(symbol, timeframe, exchange))
         return StoredSeries(
-            candles, header.symbol, header.exchange, header.digest, header.rules, header.maker_fee, header.taker_fee
+            candles=candles,
+            symbol=header.symbol,
+            exchange=header.exchange,
+            digest=header.digest,
+            rules=header.rules,
+            maker_fee=header.maker_fee,
+            taker_fee=header.taker_fee,
+            origin=header.origin,
         )
 
     def merge(
@@ -173,13 +181,11 @@ class CandleStore:
         candles: Candles,
         symbol: str,
         exchange: str,
-        rules: ExchangeRules | None = None,
-        maker_fee: Decimal | None = None,
-        taker_fee: Decimal | None = None,
+        terms: MarketTerms | None = None,
     ) -> MergeReport:
         """Merge candles into a series, or begin it; the newer values win, and the report names revised bars.
 
-        Rules and fees that are None leave those that are stored. The file is not touched when nothing changes.
+        Terms that are None leave those that are stored. The file is not touched when nothing changes.
 
         Raises
         ------
@@ -188,23 +194,21 @@ class CandleStore:
         StorageError
             When it cannot be written or another process is writing it; what was stored stays.
         """
-        from bot.market.series_file import SeriesHeader, read_series, write_series
+        from bot.market.series_file import MarketTerms, SeriesHeader, read_series, write_series
 
         path = self.path(symbol, candles.timeframe, exchange)
         with self._lock(path):
             if not path.exists():
                 header = SeriesHeader.of(candles, normalise_symbol(symbol), normalise_exchange(exchange))
-                header = header.with_terms(rules, maker_fee, taker_fee)
+                header = header if terms is None else header.with_terms(terms)
                 write_series(path, candles, header)
                 return MergeReport(len(candles), 0, header)
             before, old = read_series(path)
             merged = merge_candles(old, candles)
             header = SeriesHeader.of(merged.candles, before.symbol, before.exchange)
-            header = header.with_terms(
-                rules or before.rules,
-                before.maker_fee if maker_fee is None else maker_fee,
-                before.taker_fee if taker_fee is None else taker_fee,
-            )
+            known = MarketTerms(before.rules, before.maker_fee, before.taker_fee, before.origin)
+            header = header.with_terms(known)
+            header = header if terms is None else header.with_terms(terms)
             if header != before:
                 write_series(path, merged.candles, header)
             return MergeReport(merged.added, merged.unchanged, header, merged.revised)
@@ -214,9 +218,7 @@ class CandleStore:
         candles: Candles,
         symbol: str,
         exchange: str,
-        rules: ExchangeRules | None = None,
-        maker_fee: Decimal | None = None,
-        taker_fee: Decimal | None = None,
+        terms: MarketTerms | None = None,
     ) -> MergeReport:
         """Replace a series whole, whatever was stored before, even a damaged file.
 
@@ -229,7 +231,7 @@ class CandleStore:
 
         path = self.path(symbol, candles.timeframe, exchange)
         header = SeriesHeader.of(candles, normalise_symbol(symbol), normalise_exchange(exchange))
-        header = header.with_terms(rules, maker_fee, taker_fee)
+        header = header if terms is None else header.with_terms(terms)
         with self._lock(path):
             write_series(path, candles, header)
         return MergeReport(len(candles), 0, header)
