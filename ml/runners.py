@@ -97,7 +97,7 @@ class LightGBMRunner:
         if len(rows) == 1:
             out[0] = trees.score_row(rows, *self._arrays)
         else:
-            trees.score_rows(rows, *self._arrays, out)
+            trees.score_rows(rows, out, *self._arrays)
         return out
 
 

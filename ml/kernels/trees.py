@@ -135,13 +135,15 @@ def _walk_block(rows, threshold, feature, child, value, root, depth, shallow, ou
 
 
 @nb.njit(cache=True, nogil=True)
-def score_rows(rows, source, variant, has_zero, feature, column, threshold, child, value, root, depth, shallow, out):
+def score_rows(rows, out, source, variant, has_zero, feature, column, threshold, child, value, root, depth, shallow):
     """Write the raw scores of many rows into ``out``.
 
     Parameters
     ----------
     rows : float32 array, shape (n, F), C-contiguous
         Feature rows; NaN is a missing value.
+    out : float64 array, shape (n,)
+        Receives the sums of leaf values in tree order, as ``lightgbm.Booster.predict(raw_score=True)`` returns them.
     source : int32 array, shape (P,)
         Feature of each (feature, variant) pair that some node needs.
     variant : int8 array, shape (P,)
@@ -158,8 +160,6 @@ def score_rows(rows, source, variant, has_zero, feature, column, threshold, chil
         Leaf values, 0 elsewhere.
     root, depth, shallow : int32 arrays, shape (trees,)
         First node, deepest and shallowest leaf of each tree.
-    out : float64 array, shape (n,)
-        Receives the sums of leaf values in tree order, as ``lightgbm.Booster.predict(raw_score=True)`` returns them.
     """
     count = rows.shape[0]
     scratch = np.empty((_BLOCK, source.shape[0]), dtype=np.float32)
