@@ -1,0 +1,192 @@
+"""The base of our strategies: one order at a time, limits of risk, sizes, and a count of every decision."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import backtrader as bt
+
+from indicators.lines import bar_step_ms, close_numbers, milliseconds
+from strategies.errors import StrategyError
+from strategies.parameters import check_choice, check_fraction, check_name
+from strategies.risk import RiskRules, RiskState
+from strategies.sizing import entry_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MLStrategy"]
+
+_DAY_MS = 86_400_000
+_EPOCH_DAY = 719_163
+_ROUNDING = 5e-7  # of a day: more than a float day loses, less than any bar
+
+
+class MLStrategy(bt.Strategy):
+    """A long or flat strategy on the first data feed that decides at closes and keeps to limits of risk.
+
+    A subclass says when it wants in and out (``wants_entry``, ``wants_exit``); this class places one order at a time,
+    sizes it, asks for the resting stop and target, and counts why it did nothing.
+
+    Params:
+      - ``models``: predictors by role, as the program binds them; opaque to a strategy
+      - ``risk``: ``RiskRules``, or a mapping of their names
+      - ``round_trip_cost``: fraction that buying and selling once costs, fees and slippage of both sides
+      - ``trade_from_ms``: open time of the first bar that may trade, milliseconds UTC; None for any
+      - ``on_no_model``: ``hold`` or ``close`` an open position while there is no prediction; its stops rest either way
+      - ``headroom``: fraction of cash kept back, so that a slightly higher open does not make an order too large
+
+    Attributes
+    ----------
+    counts : Counter
+        How often what was decided: ``entries``, ``exits_by_signal``, ``blocked_by_min_edge``, ...
+    """
+
+    params: ClassVar[Any] = (
+        ("models", None),
+        ("risk", None),
+        ("round_trip_cost", 0.0),
+        ("trade_from_ms", None),
+        ("on_no_model", "hold"),
+        ("headroom", 0.002),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.check_params(self.p._getkwargs())  # noqa: SLF001 - Backtrader's name for them
+        self.rules = RiskRules.of(self.p.risk)
+        self.counts: Counter[str] = Counter()
+        self._order: Any = None
+        self._protection = {"stop_loss": self.rules.stop_loss, "take_profit": self.rules.take_profit}
+
+    @classmethod
+    def check_params(cls, params: Mapping[str, Any]) -> None:
+        """Raise ``StrategyError`` naming the first parameter that is unknown, of a wrong type or out of range.
+
+        Parameters
+        ----------
+        params : mapping
+            Parameters by name; those that are missing have their defaults.
+        """
+        known = cls.params._getkwargsdefault()  # noqa: SLF001 - Backtrader's name for them
+        for name in params:
+            check_name(f"parameter of {cls.__name__}", name, known)
+        values = {**known, **params}
+        cls.check_values(values)
+
+    @classmethod
+    def check_values(cls, values: Mapping[str, Any]) -> None:
+        """Raise ``StrategyError`` for values out of range; every parameter is there. Subclasses extend this."""
+        check_choice("on_no_model", values["on_no_model"], ("hold", "close"))
+        check_fraction("headroom", values["headroom"], low=0.0, high=0.5)
+        check_fraction("round_trip_cost", values["round_trip_cost"], low=0.0, high=0.5)
+        RiskRules.of(values["risk"])
+
+    def model(self, role: str) -> Any:
+        """Return the predictor bound to a role.
+
+        Raises
+        ------
+        StrategyError
+            When the config binds none.
+        """
+        models = self.p.models or {}
+        if role not in models:
+            raise StrategyError(
+                f"{type(self).__name__} needs a model for the role {role!r}; models has {sorted(models)}"
+            )
+        return models[role]
+
+    def start(self) -> None:
+        """Look up once what every bar needs."""
+        step = bar_step_ms(self.data)
+        self._step_days = step / _DAY_MS
+        self._clock = self.data.lines.datetime
+        self._close = self.data.lines.close
+        self._position = self.broker.getposition(self.data)
+        self._value = self.broker.getvalue
+        self._first_close = -1.0
+        if self.p.trade_from_ms is not None:
+            import numpy as np
+
+            self._first_close = float(close_numbers(np.array([self.p.trade_from_ms], dtype=np.int64), step)[0])
+        self.risk = RiskState(self.rules, self._value())
+
+    def next(self) -> None:
+        """Decide at the close of a bar."""
+        moment = self._clock[0]
+        must_close = self.risk.observe(self._value(), int(moment - self._step_days + _ROUNDING))
+        if self._order is not None or moment < self._first_close:
+            return
+        if self._position.size > 0.0:
+            reason = must_close or self.wants_exit()
+            if reason:
+                self._leave(reason)
+        elif self.wants_entry():
+            self._enter()
+
+    def wants_entry(self) -> bool:
+        """Tell whether to open at this close; count why not."""
+        raise NotImplementedError(f"{type(self).__name__} must say when it wants in")
+
+    def wants_exit(self) -> str:
+        """Return why to close at this close; empty to stay."""
+        raise NotImplementedError(f"{type(self).__name__} must say when it wants out")
+
+    def permits_entry(self) -> bool:
+        """Tell whether what else must be asked before opening agrees; count why not. Subclasses may override this."""
+        return True
+
+    def notify_order(self, order: Any) -> None:
+        """Free the way for the next order once this one is done."""
+        if self._order is None or order.ref != self._order.ref or order.alive():
+            return
+        self._order = None
+        if order.status in {order.Margin, order.Rejected}:
+            self.counts["refused_by_broker"] += 1
+
+    def notify_trade(self, trade: Any) -> None:
+        """Tell the limits of risk about a closed trade."""
+        if trade.isclosed:
+            day = int(self._clock[0] - self._step_days + _ROUNDING)
+            self.risk.closed(trade.pnlcomm, len(self.data), day)
+
+    def bar_open_ms(self) -> int:
+        """Return the open time of the current bar, milliseconds UTC."""
+        return milliseconds(self._clock[0]) - round(self._step_days * _DAY_MS)
+
+    def _enter(self) -> None:
+        blocked = self.risk.blocks(len(self.data))
+        if blocked:
+            self.counts[f"blocked_by_{blocked}"] += 1
+            return
+        if not self.permits_entry():
+            return
+        size = entry_size(
+            self.rules.max_position,
+            self._value(),
+            self.broker.getcash(),
+            self._close[0],
+            self.p.round_trip_cost / 2.0,
+            self.p.headroom,
+        )
+        if size <= 0.0:
+            self.counts["blocked_by_cash"] += 1
+            return
+        self.counts["entries"] += 1
+        self._send(self.buy(size=size, **self._protection))
+
+    def _leave(self, reason: str) -> None:
+        sellable = getattr(self.broker, "sellable", None)
+        size = self._position.size if sellable is None else sellable(self.data)
+        if size <= 0.0:
+            self.counts["blocked_by_lot"] += 1
+            return
+        self.counts[f"exits_by_{reason}"] += 1
+        self._send(self.sell(size=size))
+
+    def _send(self, order: Any) -> None:
+        self._order = order if order is not None and order.alive() else None
+        if self._order is None:
+            self.counts["refused_by_broker"] += 1

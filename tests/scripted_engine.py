@@ -1,0 +1,64 @@
+"""A deterministic engine with the methods that indicators call: predictions are a function of a candle's own numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml.candles import Candles
+from ml.predictions import PREDICTION_COLUMNS, PredictionBatch, Status
+
+
+@dataclass(frozen=True)
+class Edges:
+    """What ``holding_edges`` returns."""
+
+    bounds: np.ndarray
+    lower_bound: np.ndarray
+
+
+class ScriptedEngine:
+    """Predict a scripted probability for each open time; bars before ``warm_after_ms`` of history are warming."""
+
+    def __init__(self, candles: Candles, p_up: np.ndarray, *, warming: int = 0, window_bars: int = 16, edges=None):
+        self.name, self.timeframe, self.horizon, self.window_bars = "scripted", candles.timeframe, 1, window_bars
+        self.digest, self.trained_until_ms = "0" * 64, 0
+        self._times, self._p_up = candles.open_ms, np.asarray(p_up, dtype=np.float64)
+        self._first = int(candles.open_ms[min(warming, len(candles) - 1)]) if warming else int(candles.open_ms[0])
+        self._edges = edges
+
+    def predict_batch(self, candles: Candles) -> PredictionBatch:
+        rows = np.searchsorted(self._times, candles.open_ms)
+        p_up = self._p_up[rows]
+        move = 0.01 * (2 * p_up - 1)
+        values = np.empty((len(candles), len(PREDICTION_COLUMNS)))
+        values[:, 0] = candles.close * np.exp(move)
+        values[:, 1] = move
+        values[:, 2] = np.where(p_up >= 0.5, 1.0, -1.0)
+        values[:, 3] = np.maximum(p_up, 1 - p_up)
+        values[:, 4] = p_up
+        values[:, 5] = candles.close * np.exp(move - 0.02)
+        values[:, 6] = candles.close * np.exp(move + 0.02)
+        status = np.where(candles.open_ms < self._first, Status.WARMING, Status.OK).astype(np.int8)
+        status[np.isnan(p_up)] = Status.NO_MODEL
+        values[status != Status.OK] = np.nan
+        return PredictionBatch(values, status)
+
+    def predict_newest(self, candles: Candles) -> tuple[list[float], int]:
+        batch = self.predict_batch(candles.slice(len(candles) - 1, len(candles)))
+        return batch.values[0].tolist(), int(batch.status[0])
+
+    def holding_edges(self, enter: float, exit: float) -> Edges:  # noqa: A002
+        return self._edges or Edges(np.array([0.0, 0.5, 0.6, 1.0]), np.array([np.nan, 0.001, 0.004]))
+
+
+def smooth_probabilities(count: int, seed: int, *, spread: float = 0.08, persistence: float = 0.97) -> np.ndarray:
+    """Return probabilities around one half that wander: a seeded autoregressive process, squashed into (0, 1)."""
+    noise = np.random.default_rng(seed).normal(0, 1, count)
+    state, path = 0.0, np.empty(count)
+    scale = np.sqrt(1 - persistence**2)
+    for row in range(count):
+        state = persistence * state + scale * noise[row]
+        path[row] = state
+    return 0.5 + 0.5 * np.tanh(2 * spread * path)
