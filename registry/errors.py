@@ -5,6 +5,9 @@ RegistryError                 the root; the command fails (exit 1)
 ├── ModelNotFound             nothing under that name: train, or choose another (exit 2)
 ├── NoChampion                the model exists, but none of its versions is promoted (exit 2)
 ├── InvalidBundle             a file is missing, changed or not allowed: refuse it (exit 3)
+│   └── InvalidLedger         the history of a model was damaged or edited: restore it (exit 3)
+├── TransitionRefused         the champion cannot be archived, nothing to roll back to (exit 2)
+├── RegistryUnwritable        the disk is full or read-only; nothing half-written stays (exit 1)
 └── RegistryBusy              another process registers or promotes: try again (exit 1)
 """
 
@@ -18,11 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InvalidBundle",
+    "InvalidLedger",
     "InvalidName",
     "ModelNotFound",
     "NoChampion",
     "RegistryBusy",
     "RegistryError",
+    "RegistryUnwritable",
+    "TransitionRefused",
     "suggestion",
 ]
 
@@ -53,6 +59,20 @@ class InvalidBundle(RegistryError):
     """A bundle is damaged, incomplete, foreign or of an unknown format: it is refused."""
 
     exit_code = 3
+
+
+class InvalidLedger(InvalidBundle):
+    """The ledger of a model is damaged or was edited: what it says cannot be trusted."""
+
+
+class TransitionRefused(RegistryError):
+    """The version's status does not allow this: a champion is never archived, a rollback needs a predecessor."""
+
+    exit_code = 2
+
+
+class RegistryUnwritable(RegistryError):
+    """A file of the registry cannot be written: no space, read-only, no permission."""
 
 
 class RegistryBusy(RegistryError):

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from registry.errors import InvalidName
 
 __all__ = [
     "ModelKey",
     "ModelReference",
+    "VersionName",
     "normalise_symbol",
     "normalise_type",
     "parse_reference",
+    "parse_version",
     "timeframe_ms",
 ]
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.]{0,31}")
 _TYPE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TIMEFRAME = re.compile(r"([1-9][0-9]{0,2})([smhdw])")
+_VERSION = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z)_([1-9][0-9]{0,2}[smhdw])_v([1-9][0-9]{0,5})")
+_STAMP = "%Y-%m-%dT%H%M%SZ"
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _TYPE_ALIASES = {"price": "basic"}
 
@@ -115,3 +120,44 @@ def parse_reference(text: str) -> ModelReference:
     if not slash or not symbol:
         raise InvalidName(f"{text!r} is not a model: expected SYMBOL/TYPE@latest, @newest or @VERSION")
     return ModelReference(normalise_symbol(symbol), normalise_type(model_type), selector.strip() or "latest")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionName:
+    """``2026-11-20T120000Z_1h_v1``: when a bundle was registered, its timeframe and its number in that second.
+
+    Attributes
+    ----------
+    at
+        Time of registration, UTC, whole seconds.
+    timeframe
+        Canonical timeframe.
+    number
+        1 for the first bundle of that second and timeframe, then 2, 3, ...
+    """
+
+    at: datetime
+    timeframe: str
+    number: int
+
+    def __str__(self) -> str:
+        """Return the name of the bundle's folder."""
+        return f"{self.at.astimezone(UTC).strftime(_STAMP)}_{self.timeframe}_v{self.number}"
+
+
+def parse_version(text: str) -> VersionName:
+    """Parse the name of a bundle's folder.
+
+    Raises
+    ------
+    InvalidName
+        When the text is not ``YYYY-MM-DDTHHMMSSZ_TIMEFRAME_vN``.
+    """
+    match = _VERSION.fullmatch(text)
+    if not match:
+        raise InvalidName(f"{text!r} is not a version: expected one such as 2026-11-20T120000Z_1h_v1")
+    try:
+        at = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise InvalidName(f"{text!r} is not a version: {error}") from None
+    return VersionName(at, match[2], int(match[3]))
