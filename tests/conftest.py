@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))  # helpers that several test modules import
 
 _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
