@@ -122,12 +122,13 @@ def build_dataset(candles: Candles, schema: FeatureSchema, horizon: int) -> Data
     ValueError
         When the schema lacks ``ewma_volatility``, or the horizon is below 1.
     """
+    from ml.features.blocks import block_index
     from ml.features.pipeline import FeaturePipeline
 
     if VOLATILITY_FEATURE not in schema.names:
         raise ValueError(f"the schema lacks {VOLATILITY_FEATURE}, which price bands are scaled by")
     matrix = FeaturePipeline(schema).compute(candles)
-    index = schema.block_index(candles)
+    index = block_index(candles, schema.index)
     return Dataset(
         names=tuple(schema.names),
         rows=matrix.rows,

@@ -28,6 +28,7 @@ __all__ = ["MODEL_FILE", "BasicPredictor", "FittedTrees"]
 
 MODEL_FILE = "model.txt"
 _LARGEST_MOVE = 5.0
+_BIN_ROWS = 10_000  # rows that the histogram borders are taken from: enough for 63 bins, half the time of all
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +127,7 @@ class BasicPredictor:
             "num_threads": threads,
             "deterministic": True,
             "force_row_wise": True,
+            "bin_construct_sample_cnt": _BIN_ROWS,
         }
         table = lightgbm.Dataset(rows, label=target, feature_name=list(dataset.names), params=settings)
         booster = lightgbm.train(settings, table, num_boost_round=rounds)

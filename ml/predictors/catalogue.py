@@ -36,4 +36,3 @@ def predictor_class(name: str) -> type[Predictor]:
         known = ", ".join(PREDICTORS)
         raise UnknownPredictor(f"{name!r} is not a model type{suggestion(name, PREDICTORS)} (known: {known})")
     return found
-

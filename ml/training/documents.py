@@ -1,0 +1,141 @@
+"""The JSON documents of a bundle: what was trained, on what, how, and what it showed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from ml.candles import format_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from ml.candles import Candles
+    from ml.features.schema import FeatureSchema
+    from ml.predictors.contract import Predictor
+    from ml.training.plan import TrainingPlan
+    from ml.training.settings import TrainingSettings
+    from registry.names import ModelKey
+
+__all__ = ["json_bytes", "metadata", "recipe", "recipe_digest"]
+
+SCHEMA_VERSION = 1
+
+
+def json_bytes(document: Any) -> bytes:
+    """Return a JSON file; what is not finite is null, and every float reads back to the same bits."""
+    return (json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def recipe(key: ModelKey, predictor: Predictor, schema: FeatureSchema, settings: TrainingSettings) -> dict[str, Any]:
+    """Return what makes two trainings comparable: everything but the data and the day."""
+    return {
+        "model_type": key.model_type,
+        "timeframe": key.timeframe,
+        "horizon": settings.horizon,
+        "parameters": dict(predictor.parameters),
+        "features": schema.fingerprint,
+        "folds": settings.folds,
+        "embargo": settings.embargo,
+        "seed": settings.seed,
+        "threads": settings.threads,
+    }
+
+
+def recipe_digest(document: Mapping[str, Any]) -> str:
+    """Return the sha256 of the canonical JSON of a recipe."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def metadata(
+    key: ModelKey,
+    candles: Candles,
+    schema: FeatureSchema,
+    predictor: Predictor,
+    settings: TrainingSettings,
+    plan: TrainingPlan,
+    metrics: Mapping[str, Any],
+    *,
+    trained_from_ms: int,
+    trained_until_ms: int,
+    at: datetime,
+    code_version: str,
+) -> dict[str, Any]:
+    """Return ``metadata.json``.
+
+    ``trained_until_ms`` is the close time of the last candle that a label used: every bar that closes later is out of
+    sample for this model. Version and status are not in here: the registry gives the one and its ledger holds the other.
+    """
+    document = recipe(key, predictor, schema, settings)
+    libraries = {name: version(name) for name in (predictor.library, "numpy", "numba")}
+    created = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    first, last = int(candles.open_ms[0]), int(candles.open_ms[-1])
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "symbol": key.symbol,
+        "model_type": key.model_type,
+        "timeframe": key.timeframe,
+        "horizon": settings.horizon,
+        "name": f"{key.symbol} {key.timeframe} {key.model_type}",
+        "title": predictor.title,
+        "description": predictor.description,
+        "created_at": created,
+        "created_ts": int(at.timestamp() * 1000),
+        "trained_from_ms": trained_from_ms,
+        "trained_until_ms": trained_until_ms,
+        "trained_from": format_ms(trained_from_ms),
+        "trained_until": format_ms(trained_until_ms),
+        "data": {
+            "exchange": settings.exchange,
+            "start": format_ms(first),
+            "end": format_ms(last + candles.step_ms),
+            "start_ms": first,
+            "end_ms": last + candles.step_ms,
+            "bars": len(candles),
+            "columns": list(candles.columns),
+            "digest": candles.digest,
+        },
+        "recipe": document,
+        "recipe_digest": recipe_digest(document),
+        "libraries": {**libraries, "python": platform.python_version()},
+        "dependencies": {**libraries, "python": platform.python_version()},
+        "code_version": code_version,
+        "hyperparams": dict(predictor.parameters),
+        "features": list(schema.names),
+        "feature_count": len(schema.names),
+        "training": {
+            "symbols": [key.symbol],
+            "data_points": plan.labelled,
+            "train_ratio": 1.0,
+            "validation": f"purged walk forward, {settings.folds} folds",
+            "validation_ratio": settings.folds / (settings.folds + 1),
+            "seed": settings.seed,
+            "threads": settings.threads,
+            "plan": plan.to_dict(),
+        },
+        "performance": {
+            "backtest_accuracy": metrics["direction_accuracy"],
+            "backtest_precision": metrics["precision"],
+            "backtest_recall": metrics["recall"],
+            "backtest_f1": metrics["f1"],
+            "backtest_window": [
+                None if metrics[name] is None else format_ms(metrics[name]) for name in ("first_ms", "last_ms")
+            ],
+        },
+        "live_performance": {"accuracy": None, "last_updated": None, "trades_evaluated": 0},
+    }

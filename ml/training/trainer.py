@@ -1,0 +1,232 @@
+"""Training: from candles to the files of a bundle.
+
+Nothing here touches the disk, the clock or a random state of its own: the same candles, settings and ``at`` give the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.baselines import fit_baselines
+from ml.calibration import Calibration, fit_calibration
+from ml.dataset import VOLATILITY_FEATURE, Dataset, build_dataset, purged_walk_forward
+from ml.errors import TrainingFailed
+from ml.evaluation import evaluate_record
+from ml.predictors.catalogue import predictor_class
+from ml.record import RECORD_FILE, OutOfSample
+from ml.training.card import model_card
+from ml.training.documents import json_bytes, metadata
+from ml.training.gate import GateDecision, decide
+from ml.training.plan import TrainingPlan, check_length, plan_dataset
+from ml.training.walk_forward import walk_forward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from ml.candles import Candles
+    from ml.features.schema import FeatureSchema
+    from ml.predictors.contract import FittedPredictor, Predictor
+    from ml.training.settings import TrainingSettings
+    from registry.names import ModelKey
+
+    Progress = Callable[[float, str], None]
+
+__all__ = ["Prepared", "TrainingResult", "prepare", "train", "train_prepared"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Candles with everything that is known before fitting."""
+
+    candles: Candles
+    key: ModelKey
+    settings: TrainingSettings
+    schema: FeatureSchema
+    predictor: Predictor
+    dataset: Dataset
+    plan: TrainingPlan
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What a training run made.
+
+    Attributes
+    ----------
+    files
+        Every file of the bundle but the manifest, by name.
+    gate
+        Whether the model may be promoted, and why.
+    metrics
+        Content of ``metrics.json``; undefined figures are NaN.
+    plan
+        What the data allowed.
+    metadata
+        Content of ``metadata.json``.
+    record
+        The out-of-sample record.
+    calibration
+        Numbers that the bundle publishes with.
+    """
+
+    files: dict[str, bytes]
+    gate: GateDecision
+    metrics: dict[str, Any]
+    plan: TrainingPlan
+    metadata: dict[str, Any]
+    record: OutOfSample
+    calibration: Calibration
+
+
+def _silent(_fraction: float, _text: str) -> None:
+    """Report progress to nobody."""
+
+
+def prepare(candles: Candles, key: ModelKey, settings: TrainingSettings) -> Prepared:
+    """Check the request, compute features and labels, and say what the data allows.
+
+    Raises
+    ------
+    UnknownPredictor, InvalidParameter, UnknownFeature, MissingColumns
+        When a name or a value is wrong.
+    NotEnoughBars
+        When too few bars are there, or are left after the warm-up.
+    TrainingFailed
+        When no bar has a label, or all labels are ties.
+    ValueError
+        When the candles are not of the key's timeframe.
+    """
+    from ml.features.schema import FeatureSchema
+
+    if candles.timeframe != key.timeframe:
+        raise ValueError(f"the candles are of {candles.timeframe}, the model is to be of {key.timeframe}")
+    predictor = predictor_class(key.model_type)(settings.parameters)
+    check_length(candles)
+    names = settings.features
+    if names is not None and VOLATILITY_FEATURE not in names:
+        names = (*names, VOLATILITY_FEATURE)
+    schema = FeatureSchema.for_candles(candles, names)
+    dataset = build_dataset(candles, schema, settings.horizon)
+    plan = plan_dataset(dataset, candles.timeframe, folds=settings.folds, embargo=settings.embargo)
+    if plan.labelled == 0:
+        raise TrainingFailed(
+            f"none of the {plan.usable:,} bars with features has a label: {plan.ties:,} are ties, and for the others the candle "
+            f"{settings.horizon} bars later is missing"
+        )
+    return Prepared(candles, key, settings, schema, predictor, dataset, plan)
+
+
+def train(
+    candles: Candles,
+    key: ModelKey,
+    settings: TrainingSettings,
+    *,
+    at: datetime,
+    code_version: str,
+    progress: Progress = _silent,
+) -> TrainingResult:
+    """Train, validate and calibrate one model.
+
+    Parameters
+    ----------
+    candles
+        Closed candles of the key's timeframe, in time order.
+    key
+        Symbol, type and timeframe.
+    settings
+        Horizon, features, parameters, folds, seed.
+    at
+        The moment of training, for ``metadata.json``; must be aware of its zone.
+    code_version
+        Version of this program, for the record.
+    progress
+        Told the share that is done, and with what.
+
+    Returns
+    -------
+    TrainingResult
+        Nothing is written; the caller registers ``files``.
+
+    Raises
+    ------
+    MLError
+        See ``prepare`` and the predictor's ``fit``.
+    """
+    progress(0.0, "features and labels")
+    return train_prepared(prepare(candles, key, settings), at=at, code_version=code_version, progress=progress)
+
+
+def train_prepared(
+    prepared: Prepared, *, at: datetime, code_version: str, progress: Progress = _silent
+) -> TrainingResult:
+    """Do what ``train`` does, on what ``prepare`` returned."""
+    dataset, settings, predictor = prepared.dataset, prepared.settings, prepared.predictor
+    folds = purged_walk_forward(dataset, folds=settings.folds, embargo=settings.embargo)
+
+    def fold_progress(fraction: float, text: str) -> None:
+        progress(0.1 + 0.55 * fraction, text)
+
+    record = walk_forward(
+        dataset, folds, predictor, seed=settings.seed, threads=settings.threads, progress=fold_progress
+    )
+    progress(0.65, "final model")
+    labelled = np.flatnonzero(dataset.labelled)
+    fitted = predictor.fit(dataset, labelled, seed=settings.seed, threads=settings.threads)
+    progress(0.8, "calibration and metrics")
+    scored = record.scored
+    calibration = fit_calibration(
+        record.raw_score[scored], record.forward_return[scored], record.sigma[scored], horizon=settings.horizon
+    )
+    figures = evaluate_record(record)
+    gate = decide(figures, prepared.plan)
+    metrics: dict[str, Any] = {
+        "schema_version": 1,
+        "out_of_sample": figures,
+        "baselines": fit_baselines(dataset.returns[labelled], dataset.past[labelled]).to_dict(),
+        "gate": gate.to_dict(),
+        "plan": prepared.plan.to_dict(),
+        "importance": fitted.importance(),
+    }
+    ends = dataset.k[labelled[-1]] + settings.horizon
+    last = int(np.searchsorted(dataset.k, ends))
+    document = metadata(
+        prepared.key,
+        prepared.candles,
+        prepared.schema,
+        predictor,
+        settings,
+        prepared.plan,
+        figures,
+        trained_from_ms=int(dataset.open_ms[labelled[0]]),
+        trained_until_ms=int(dataset.open_ms[last]) + prepared.candles.step_ms,
+        at=at,
+        code_version=code_version,
+    )
+    files = {
+        **fitted.to_files(),
+        "metadata.json": json_bytes(document),
+        "feature_schema.json": json_bytes(prepared.schema.to_dict()),
+        "metrics.json": json_bytes(metrics),
+        "calibration.json": json_bytes(calibration.to_dict()),
+        RECORD_FILE: record.to_parquet(),
+        "README.md": model_card(document, metrics, gate).encode(),
+    }
+    files["golden.json"] = _golden(prepared, fitted, calibration)
+    if settings.plots:
+        from ml.training.plots import diagnostics
+
+        progress(0.9, "plots")
+        files |= diagnostics(record, figures, fitted.importance(), title=document["name"])
+    progress(1.0, "done")
+    return TrainingResult(files, gate, metrics, prepared.plan, document, record, calibration)
+
+
+def _golden(prepared: Prepared, fitted: FittedPredictor, calibration: Calibration) -> bytes:
+    """Return ``golden.json``: windows, rows and outputs that loading the bundle re-runs."""
+    from ml.bundles import build_golden
+
+    return build_golden(prepared.candles, prepared.schema, fitted.to_files(), calibration)
