@@ -1,0 +1,190 @@
+"""What a bundle's out-of-sample record earned per holding: the figure that `min_edge: cost` compares with the costs.
+
+The record is replayed as a long or flat position with hysteresis, as MLBasic trades: enter at the close of a bar whose
+calibrated probability of a rise is at least ``enter``, leave at the close of a bar where it is at most ``exit``. Returns are
+gross: no fee, no slippage, no stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ml.record import OutOfSample
+
+    Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.int64]
+
+__all__ = ["MINIMUM_HOLDINGS", "HoldingEdges", "holding_edges", "holdings"]
+
+MINIMUM_HOLDINGS = 20
+"""Fewest holdings that a bin may have; a record with fewer altogether says nothing."""
+
+_BINS = 5
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class HoldingEdges:
+    """Mean gross return of a holding by the probability of a rise at its entry.
+
+    Attributes
+    ----------
+    enter, exit
+        The thresholds that were replayed.
+    bounds : float64 array, shape (m,)
+        Lower ends of the bins, increasing; the first is ``enter``, the last bin has no upper end. Empty without a record.
+    count : int64 array, shape (m,)
+        Holdings in each bin, at least `MINIMUM_HOLDINGS`.
+    mean, lower : float64 arrays, shape (m,)
+        Mean simple return of a holding as a fraction, and its one-sided 95 % lower bound.
+    holdings : int
+        Holdings of the whole record.
+    overall_mean, overall_lower : float
+        The same two figures over all holdings; NaN below two.
+    mean_bars : float
+        Mean length of a holding in bars; NaN without one.
+    """
+
+    enter: float
+    exit: float
+    bounds: Floats
+    count: Integers
+    mean: Floats
+    lower: Floats
+    holdings: int
+    overall_mean: float
+    overall_lower: float
+    mean_bars: float
+
+    def lower_bound(self, p_up: npt.ArrayLike) -> Floats:
+        """Return the lower bound of the mean gross return of a holding entered at each probability.
+
+        Parameters
+        ----------
+        p_up : array of probabilities, any shape
+
+        Returns
+        -------
+        float64 array of that shape
+            A fraction (0.001 is 10 basis points); NaN below ``enter``, where ``p_up`` is NaN, or without a record.
+        """
+        p = np.asarray(p_up, dtype=np.float64)
+        if not len(self.bounds):
+            return np.full(p.shape, np.nan)
+        place = np.searchsorted(self.bounds, p, side="right") - 1
+        found: Floats = np.where(
+            (place >= 0) & ~np.isnan(p), self.lower[np.clip(place, 0, len(self.bounds) - 1)], np.nan
+        )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for a report."""
+        bins = zip(self.bounds.tolist(), self.count.tolist(), self.mean.tolist(), self.lower.tolist(), strict=True)
+        return {
+            "enter": self.enter,
+            "exit": self.exit,
+            "holdings": self.holdings,
+            "mean": self.overall_mean,
+            "lower": self.overall_lower,
+            "mean_bars": self.mean_bars,
+            "bins": [{"p_up": p, "n": n, "mean": mean, "lower": lower} for p, n, mean, lower in bins],
+        }
+
+
+def holdings(record: OutOfSample, enter: float, exit: float) -> tuple[Floats, Floats, Integers]:  # noqa: A002 - the config's word
+    """Replay the record and return each holding's entry probability, gross simple return and length in bars.
+
+    Bars without a calibrated probability (fold 0) hold nothing. A holding that meets a missing index, such as a halt of the
+    market or the end of the record, ends at the last close before it: that was its length for a reason outside the model.
+
+    Parameters
+    ----------
+    record
+        Out-of-sample predictions in time order.
+    enter, exit
+        Probabilities of a rise: at least ``enter`` opens, at most ``exit`` closes.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 <= exit < enter <= 1.
+    """
+    if not 0 <= exit < enter <= 1:
+        raise ValueError(f"expected 0 <= exit < enter <= 1, got enter {enter} and exit {exit}")
+    known = np.isfinite(record.p_up) & np.isfinite(record.close)
+    k, p, close = record.k[known], record.p_up[known], record.close[known]
+    count = len(k)
+    if count == 0:
+        return np.empty(0), np.empty(0), np.empty(0, dtype=np.int64)
+    ends_run = np.append(np.diff(k) != 1, True)
+    leaves = np.flatnonzero((p <= exit) | ends_run)
+    opens = np.flatnonzero((p >= enter) & ~ends_run)  # at the last bar of a run nothing can be held
+    begin, stop, at = [], [], 0
+    while at < len(opens):
+        first = int(opens[at])
+        last = int(leaves[np.searchsorted(leaves, first + 1)])
+        begin.append(first)
+        stop.append(last)
+        at = int(np.searchsorted(opens, last, side="right"))
+    entered, left = np.array(begin, dtype=np.int64), np.array(stop, dtype=np.int64)
+    return p[entered], close[left] / close[entered] - 1.0, left - entered
+
+
+def holding_edges(record: OutOfSample, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
+    """Return the mean gross return of a holding, by bins of equal mass of its entry probability.
+
+    At most five bins of at least `MINIMUM_HOLDINGS` holdings; equal probabilities share a bin. The lower bound is Student's:
+    ``mean - t(0.95, n - 1) s / sqrt(n)``.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 <= exit < enter <= 1.
+    """
+    p, gross, bars = holdings(record, enter, exit)
+    total = len(p)
+    overall_mean, overall_lower = _mean_and_bound(gross)
+    bins = min(_BINS, total // MINIMUM_HOLDINGS)
+    bounds: list[float] = []
+    groups: list[Floats] = []
+    if bins:
+        ordered = np.sort(p)
+        edges = [enter, *(float(ordered[total * i // bins]) for i in range(1, bins))]
+        place = np.searchsorted(edges, p, side="right") - 1
+        for i, edge in enumerate(edges):
+            inside = gross[place == i]
+            if bounds and (len(inside) < MINIMUM_HOLDINGS or len(groups[-1]) < MINIMUM_HOLDINGS):
+                groups[-1] = np.concatenate((groups[-1], inside))
+            else:
+                bounds.append(edge)
+                groups.append(inside)
+    figures = [_mean_and_bound(group) for group in groups]
+    return HoldingEdges(
+        enter=enter,
+        exit=exit,
+        bounds=np.array(bounds),
+        count=np.array([len(group) for group in groups], dtype=np.int64),
+        mean=np.array([mean for mean, _ in figures]),
+        lower=np.array([lower for _, lower in figures]),
+        holdings=total,
+        overall_mean=overall_mean,
+        overall_lower=overall_lower,
+        mean_bars=float(bars.mean()) if total else float("nan"),
+    )
+
+
+def _mean_and_bound(values: Floats) -> tuple[float, float]:
+    """Return the mean and its one-sided 95 % lower bound; NaN below two values."""
+    count = len(values)
+    if count < 2:
+        return float("nan"), float("nan")
+    from scipy.special import stdtrit
+
+    mean = float(np.mean(values))
+    return mean, mean - float(stdtrit(count - 1, _LEVEL)) * float(np.std(values, ddof=1)) / float(np.sqrt(count))

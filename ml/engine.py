@@ -1,0 +1,400 @@
+"""The one way from closed candles to predictions: one bar or many, cached or computed, with the same bits.
+
+A prediction is a function of the bundle and of the slice of candles that its feature row sees. That is what makes the cache
+safe: its keys are digests over bundle, feature code, runtime and slice. What depends on anything else (whether a bar may be
+answered at all, expiry) is decided outside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from functools import cache as remember
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.bundles import BundleRunner, open_runner
+from ml.candles import Candles, format_ms
+from ml.edges import HoldingEdges, holding_edges
+from ml.errors import CacheUnavailable, MissingColumns, NotEnoughBars, SchemaMismatch
+from ml.features import FEATURE_CODE_VERSION
+from ml.features.blocks import find_blocks, valid_bars
+from ml.fingerprints import fingerprints, newest_fingerprint
+from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch, Status
+from ml.record import RECORD_FILE, OutOfSample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from ml.cache import PredictionCache
+    from ml.features.blocks import Blocks
+    from registry.model import StrategyModel
+
+    Flags = npt.NDArray[np.bool_]
+    Row = tuple[float, ...]
+
+__all__ = ["PredictionEngine"]
+
+_LOG = logging.getLogger(__name__)
+_NOTHING: tuple[float, ...] = (float("nan"),) * len(PREDICTION_COLUMNS)
+_CODE_FILES = ("bundles.py", "calibration.py", "fingerprints.py", "engine.py")
+
+
+class PredictionEngine:
+    """Predicts with one registered version, in a backtest and live alike.
+
+    May be copied to another process; the cache's connection is opened there anew. Not for use by two threads at once.
+
+    Parameters
+    ----------
+    model
+        A version of the registry, or None: then every bar has status NO_MODEL.
+    cache
+        Where predictions are kept; a cache that fails later is left aside with one warning.
+    expires_after_ms
+        A bar that closes later than this after ``trained_until_ms`` has status EXPIRED; None means never.
+
+    Raises
+    ------
+    BrokenModel, SchemaMismatch, InvalidBundle
+        When the bundle cannot be opened; see ``ml.bundles.open_runner``.
+
+    Attributes
+    ----------
+    cache_hits, cache_misses : int
+        Bars that were answered from the cache, and bars that were computed although there is one.
+    cache_problem : str or None
+        Why the cache was left aside.
+    """
+
+    def __init__(
+        self,
+        model: StrategyModel | None = None,
+        *,
+        cache: PredictionCache | None = None,
+        expires_after_ms: int | None = None,
+    ) -> None:
+        if expires_after_ms is not None and expires_after_ms < 0:
+            raise ValueError(f"expires_after_ms may not be negative, got {expires_after_ms}")
+        self.model = model
+        self.expires_after_ms = expires_after_ms
+        self.cache_hits = 0
+        self.cache_misses = 0
+        self.cache_problem: str | None = None
+        self._cache = cache
+        self._bundle: BundleRunner | None = None
+        self._edges: dict[tuple[float, float], HoldingEdges] = {}
+        self._failures: set[str] = set()
+        if model is not None:
+            self._bundle = model.runner if model.open_runner is not None else open_runner(model)
+            self._salt = _salt(model.digest, self._bundle)
+
+    @property
+    def name(self) -> str:
+        """``SYMBOL/TYPE@VERSION``, or ``no model``."""
+        return "no model" if self.model is None else str(self.model)
+
+    @property
+    def timeframe(self) -> str | None:
+        """Length of the candles that the model reads; None without a model."""
+        return None if self.model is None else self.model.timeframe
+
+    @property
+    def horizon(self) -> int:
+        """Bars ahead that a prediction speaks of; 0 without a model."""
+        return 0 if self._bundle is None else self._bundle.horizon
+
+    @property
+    def window_bars(self) -> int:
+        """Candles, the newest included, that always suffice for a prediction of the newest bar."""
+        return 1 if self._bundle is None else 2 * self._bundle.schema.anchor_bars
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 that names the bundle's content; None without a model."""
+        return None if self.model is None else self.model.digest
+
+    @property
+    def trained_until_ms(self) -> int | None:
+        """Close time of the last candle that training saw; None without a model."""
+        return None if self.model is None else int(self.model.metadata["trained_until_ms"])
+
+    def predict(self, candles: Candles | Any, timeframe: str | None = None) -> Prediction:
+        """Predict the newest bar.
+
+        Parameters
+        ----------
+        candles
+            Closed candles, or a pandas frame with a UTC index of open times (or a column ``open_ms`` or ``timestamp``) and
+            the columns open, high, low, close and volume; other columns are ignored.
+        timeframe
+            Length of a frame's candles; the model's, where it is left out.
+
+        Raises
+        ------
+        NotEnoughBars
+            When there is no bar at all.
+        SchemaMismatch, MissingColumns
+            When the candles are not of the model's timeframe, or lack a column that its features need.
+        InvalidCandles
+            When a frame holds no valid candles.
+        """
+        if not isinstance(candles, Candles):
+            length = timeframe or self.timeframe
+            if length is None:
+                raise SchemaMismatch("without a model the timeframe of a frame is unknown: pass timeframe=")
+            candles = Candles.from_frame(candles, length)
+        if not len(candles):
+            raise NotEnoughBars("there is no bar to predict from")
+        row, status = self.predict_newest(candles)
+        return Prediction(int(candles.open_ms[-1]), Status(status), self.name, *row)
+
+    def predict_newest(self, candles: Candles) -> tuple[Row, int]:
+        """Predict the last bar with the bits that `predict_batch` gives it; the path of a live bar.
+
+        Parameters
+        ----------
+        candles
+            Closed candles up to the bar; the last ``window_bars`` of them suffice.
+
+        Returns
+        -------
+        row : tuple of 7 floats
+            In the order of ``PREDICTION_COLUMNS``; NaN throughout unless the status is OK.
+        status : int
+            Code of ``Status``. A failure inside features or model is ERROR, and is logged.
+
+        Raises
+        ------
+        SchemaMismatch, MissingColumns
+            When the candles are not what the model reads at all.
+        """
+        bundle = self._bundle
+        if bundle is None:
+            return _NOTHING, int(Status.NO_MODEL)
+        self._check(candles, bundle)
+        if not len(candles):
+            return _NOTHING, int(Status.WARMING)
+        if self._first_expired(candles) < len(candles):
+            return _NOTHING, int(Status.EXPIRED)
+        schema = bundle.schema
+        blocks = find_blocks(candles, schema.anchor_bars, schema.index)
+        if candles.off_grid[-1] or not valid_bars(candles, blocks, schema.min_candles)[-1]:
+            return _NOTHING, int(Status.WARMING)
+        key = b""
+        if self._cache is not None:
+            key = self._key(newest_fingerprint(candles, schema))
+            known = self._recall_bar(key)
+            if known is not None:
+                self.cache_hits += 1
+                return known
+            self.cache_misses += self._cache is not None
+        try:
+            found = bundle.predict(bundle.pipeline.latest(candles).rows, candles.close[-1:])
+        except Exception as error:  # noqa: BLE001 - a strategy's bar must not end the run: it is told, and logged once
+            self._report_failure(error, int(candles.open_ms[-1]))
+            return _NOTHING, int(Status.ERROR)
+        row, status = tuple(found.values[0].tolist()), int(found.status[0])
+        if status == Status.OK and self._cache is not None:
+            self._store_bar(key, row, status)
+        return row, status
+
+    def predict_batch(self, candles: Candles) -> PredictionBatch:
+        """Predict every bar.
+
+        A bar is WARMING where its features do not exist yet, and where it is off the grid of the timeframe: such bars stay in
+        windows, but are never scored or traded.
+
+        Raises
+        ------
+        SchemaMismatch, MissingColumns
+            When the candles are not what the model reads.
+        """
+        bundle = self._bundle
+        count = len(candles)
+        if bundle is None:
+            return PredictionBatch.absent(count, Status.NO_MODEL)
+        self._check(candles, bundle)
+        batch = PredictionBatch.absent(count, Status.WARMING)
+        expired = self._first_expired(candles)
+        schema = bundle.schema
+        blocks = find_blocks(candles, schema.anchor_bars, schema.index)
+        valid = valid_bars(candles, blocks, schema.min_candles)
+        runs = _runs(blocks, valid, expired)
+        missing = (
+            self._recall_runs(candles, blocks, runs, batch) if self._cache is not None else dict.fromkeys(runs, b"")
+        )
+        for group in _neighbours(list(missing)):
+            self._compute(bundle, candles, blocks, valid, group, batch)
+        if self._cache is not None and missing:
+            self._store_runs(missing, batch)
+        for where, status in ((candles.off_grid, Status.WARMING), (np.arange(count) >= expired, Status.EXPIRED)):
+            batch.values[where] = np.nan
+            batch.status[where] = status
+        return batch
+
+    def holding_edges(self, enter: float, exit: float) -> HoldingEdges | None:  # noqa: A002 - the config's word
+        """Return what the bundle's out-of-sample record earned per holding; None without a model.
+
+        See ``ml.edges.holding_edges``.
+        """
+        if self.model is None:
+            return None
+        if (enter, exit) not in self._edges:
+            record = OutOfSample.from_parquet(self.model.read(RECORD_FILE))
+            self._edges[enter, exit] = holding_edges(record, enter, exit)
+        return self._edges[enter, exit]
+
+    def _check(self, candles: Candles, bundle: BundleRunner) -> None:
+        if candles.timeframe != bundle.schema.timeframe:
+            raise SchemaMismatch(
+                f"{self.name} reads candles of {bundle.schema.timeframe}, these are of {candles.timeframe}"
+            )
+        missing = [name for name in bundle.schema.columns if getattr(candles, name) is None]
+        if missing:
+            raise MissingColumns(f"{self.name} needs the column {', '.join(missing)}, which these candles lack")
+
+    def _first_expired(self, candles: Candles) -> int:
+        """Return the position of the first bar that closes too long after training."""
+        trained = self.trained_until_ms
+        if self.expires_after_ms is None or trained is None:
+            return len(candles)
+        return int(np.searchsorted(candles.open_ms, trained + self.expires_after_ms - candles.step_ms, side="right"))
+
+    def _compute(
+        self,
+        bundle: BundleRunner,
+        candles: Candles,
+        blocks: Blocks,
+        valid: Flags,
+        group: list[tuple[int, int, int]],
+        batch: PredictionBatch,
+    ) -> None:
+        """Fill in the runs of neighbouring blocks, from the candles that their slices hold."""
+        first, end = int(blocks.positions[group[0][0], 0]), group[-1][2]
+        part = candles
+        if first or end < len(candles):
+            columns = {name: column[first:end] for name, column in candles.columns.items()}
+            times = candles.open_ms[first:end]
+            known = (min(int(blocks.start_ms[group[0][0]]), int(times[0])), int(times[-1]) + candles.step_ms)
+            part = Candles.from_columns(candles.timeframe, {"open_ms": times, **columns}, asked=(known,))
+        matrix = bundle.pipeline.compute(part)
+        wanted = np.zeros(len(part), dtype=np.bool_)
+        for _, lo, hi in group:
+            wanted[lo - first : hi - first] = valid[lo:hi]
+        found = bundle.predict(np.ascontiguousarray(matrix.rows[wanted]), part.close[wanted])
+        places = np.flatnonzero(wanted) + first
+        batch.values[places] = found.values
+        batch.status[places] = found.status
+
+    def _key(self, content: bytes) -> bytes:
+        return hashlib.blake2b(content, digest_size=16, key=self._salt).digest()
+
+    def _recall_runs(
+        self, candles: Candles, blocks: Blocks, runs: list[tuple[int, int, int]], batch: PredictionBatch
+    ) -> dict[tuple[int, int, int], bytes]:
+        """Fill in the runs that the cache holds; return the others with their keys."""
+        store = self._cache
+        if store is None or self._bundle is None or not runs:
+            return dict.fromkeys(runs, b"")
+        prints = fingerprints(candles, self._bundle.schema, blocks)
+        keys = {run: self._key(prints[run[1] : run[2]].tobytes()) for run in runs}
+        try:
+            found = store.get_chunks(list(keys.values()))
+        except CacheUnavailable as error:
+            self._leave_cache(error)
+            return keys
+        missing = {}
+        for run, key in keys.items():
+            _, lo, hi = run
+            chunk = found.get(key)
+            if chunk is None or len(chunk) != hi - lo:
+                missing[run] = key
+                self.cache_misses += hi - lo
+                continue
+            batch.values[lo:hi] = chunk.values
+            batch.status[lo:hi] = chunk.status
+            self.cache_hits += hi - lo
+        return missing
+
+    def _store_runs(self, missing: dict[tuple[int, int, int], bytes], batch: PredictionBatch) -> None:
+        chunks = {
+            key: PredictionBatch(batch.values[lo:hi], batch.status[lo:hi])
+            for (_, lo, hi), key in missing.items()
+            if (batch.status[lo:hi] == Status.OK).all()
+        }
+        if self._cache is None or not chunks:
+            return
+        try:
+            self._cache.put_chunks(chunks)
+        except CacheUnavailable as error:
+            self._leave_cache(error)
+
+    def _recall_bar(self, key: bytes) -> tuple[Row, int] | None:
+        try:
+            return None if self._cache is None else self._cache.get_bar(key)
+        except CacheUnavailable as error:
+            self._leave_cache(error)
+            return None
+
+    def _store_bar(self, key: bytes, row: Row, status: int) -> None:
+        try:
+            if self._cache is not None:
+                self._cache.put_bar(key, row, status)
+        except CacheUnavailable as error:
+            self._leave_cache(error)
+
+    def _leave_cache(self, error: CacheUnavailable) -> None:
+        """Go on without the cache: it saves time, it decides nothing."""
+        self._cache = None
+        self.cache_problem = str(error)
+        _LOG.warning("predictions go on without the cache: %s", error)
+
+    def _report_failure(self, error: Exception, open_ms: int) -> None:
+        """Log each kind of failure once with its traceback."""
+        kind = f"{type(error).__name__}: {error}"
+        if kind not in self._failures:
+            self._failures.add(kind)
+            _LOG.error("%s: no prediction for %s: %s", self.name, format_ms(open_ms), kind, exc_info=error)
+
+
+def _runs(blocks: Blocks, valid: Flags, expired: int) -> list[tuple[int, int, int]]:
+    """Return (block, first bar, end) of the bars with features in each block; they are contiguous within it."""
+    runs = []
+    for j, (_, begin, end) in enumerate(blocks.positions.tolist()):
+        inside = np.flatnonzero(valid[begin:end])
+        if len(inside) and begin < expired:
+            runs.append((j, begin + int(inside[0]), begin + int(inside[-1]) + 1))
+    return runs
+
+
+def _neighbours(runs: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
+    """Yield groups of consecutive blocks, to be computed in one go."""
+    group: list[tuple[int, int, int]] = []
+    for run in runs:
+        if group and run[0] != group[-1][0] + 1:
+            yield group
+            group = []
+        group.append(run)
+    if group:
+        yield group
+
+
+def _salt(bundle_digest: str, bundle: BundleRunner) -> bytes:
+    """Return a digest of what every prediction of this engine depends on, besides candles."""
+    parts = (bundle_digest, FEATURE_CODE_VERSION, bundle.runner.runtime, bundle.schema.fingerprint, _code_version())
+    return hashlib.blake2b("|".join(parts).encode(), digest_size=32).digest()
+
+
+@remember
+def _code_version() -> str:
+    """Return a digest of the code between features and cache, and the versions of what compiles and runs it."""
+    digest = hashlib.sha256()
+    for name in _CODE_FILES:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    return f"{digest.hexdigest()[:16]}|numba {version('numba')}|numpy {version('numpy')}"
