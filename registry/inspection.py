@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from registry.durable import TEMPORARY
 from registry.errors import RegistryError
 from registry.ledger import LEDGER_NAME
+from registry.listing import model_of
 from registry.locks import LOCK_NAME
-from registry.model import OpenRunner, StrategyModel
-from registry.names import ModelKey
+from registry.model import OpenRunner
 from registry.promotion import Standing, VersionState, replay
 from registry.shelf import Shelf, is_version
 
@@ -139,15 +139,10 @@ def _inspect_shelf(
 
 
 def _problem(shelf: Shelf, state: VersionState, open_runner: OpenRunner | None) -> str | None:
+    model = model_of(shelf, state, open_runner)
     pending = shelf.is_pending(state)
-    model = StrategyModel(
-        key=ModelKey(shelf.symbol, shelf.model_type, state.timeframe),
-        version_id=state.version,
-        path=shelf.folder / (state.registered.staged if pending else state.version),
-        digest=state.digest,
-        status=state.status,
-        open_runner=open_runner,
-    )
+    if pending:
+        model = replace(model, path=shelf.folder / state.registered.staged)
     try:
         model.verify()
         _ = model.metrics

@@ -42,7 +42,7 @@ def choose(shelf: Shelf, standing: Standing, key: ModelKey, version: str | None)
         if champion is None:
             newest = states[-1].version
             raise NoChampion(
-                f"{key}: none of its {len(states)} versions is promoted (newest: {newest}); use "
+                f"{key}: none of its {len(states)} version(s) is promoted (newest: {newest}); use "
                 f"{shelf.name}@newest to run it all the same, or "
                 f"'bot models promote {shelf.symbol} {shelf.model_type} {newest}'"
             )
@@ -50,7 +50,7 @@ def choose(shelf: Shelf, standing: Standing, key: ModelKey, version: str | None)
     if version == "newest":
         kept = [state for state in states if state.status != "archived"]
         if not kept:
-            raise ModelNotFound(f"{key}: all of its {len(states)} versions are archived; name one of them")
+            raise ModelNotFound(f"{key}: all of its {len(states)} version(s) are archived; name one of them")
         return kept[-1]
     return by_prefix(states, str(version), str(key), shelf.visible(standing))
 

@@ -19,14 +19,14 @@ from registry.errors import InvalidBundle, InvalidName
 from registry.ledger import LEDGER_NAME, Ledger, read_ledger
 from registry.locks import exclusive
 from registry.manifest import MANIFEST_NAME, read_manifest
-from registry.names import VersionName, parse_version
+from registry.names import ModelKey, VersionName, parse_version
 from registry.promotion import Standing, VersionState, replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-__all__ = ["Shelf"]
+__all__ = ["Shelf", "find_shelves", "is_version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,3 +199,17 @@ def is_version(name: str) -> bool:
     except InvalidName:
         return False
     return True
+
+
+def find_shelves(root: Path) -> list[Shelf]:
+    """Return the SYMBOL/TYPE folders below a registry whose names are canonical, sorted; none when it does not exist."""
+    shelves = []
+    for folder in sorted(root.glob("*/*")):
+        try:
+            key = ModelKey.of(folder.parent.name, folder.name, "1h")
+        except InvalidName:
+            continue
+        shelf = Shelf(root, key.symbol, key.model_type)
+        if shelf.folder == folder and folder.is_dir():
+            shelves.append(shelf)
+    return shelves

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from registry.durable import TEMPORARY, make_folders, remove_leftover, writing
-from registry.errors import InvalidBundle, InvalidName, RegistryError
+from registry.errors import InvalidBundle, RegistryError
 from registry.inspection import Finding, inspect_registry, leftovers
 from registry.ledger import LedgerRow, append_row
+from registry.listing import listed, model_of
 from registry.manifest import MANIFEST_NAME, Manifest, sha256
 from registry.model import OpenRunner, StrategyModel, check_metadata, parse_json_object
 from registry.names import ModelKey, normalise_symbol, normalise_type, timeframe_ms
 from registry.promotion import VersionState, refuse_archive, replay, rollback_target
 from registry.selection import by_prefix, choose, not_found
-from registry.shelf import Shelf
+from registry.shelf import Shelf, find_shelves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -71,9 +72,9 @@ class PredictionModelRegistry:
         wanted_symbol = None if symbol is None else normalise_symbol(symbol)
         wanted_type = None if model_type is None else normalise_type(model_type)
         models = []
-        for shelf in self._shelves():
+        for shelf in find_shelves(self.root):
             if wanted_symbol in (None, shelf.symbol) and wanted_type in (None, shelf.model_type):
-                models += [model for model in self._listed(shelf) if timeframe in (None, model.timeframe)]
+                models += [model for model in listed(shelf, self.open_runner) if timeframe in (None, model.timeframe)]
         return sorted(models, key=lambda model: (model.symbol, timeframe_ms(model.timeframe), model.model_type))
 
     def select_bundle(
@@ -103,7 +104,7 @@ class PredictionModelRegistry:
         standing = shelf.standing()
         self._require_known(shelf, standing, key.timeframe)
         state = choose(shelf, standing, key, version)
-        model = self._model(shelf, state)
+        model = model_of(shelf, state, self.open_runner)
         model.verify()
         return model
 
@@ -120,7 +121,7 @@ class PredictionModelRegistry:
         version = standing.champions.get(key.timeframe)
         if version is None:
             return None
-        model = self._model(shelf, standing.versions[version])
+        model = model_of(shelf, standing.versions[version], self.open_runner)
         model.verify()
         return model
 
@@ -128,8 +129,27 @@ class PredictionModelRegistry:
         """Return the rows of the ledger for this key, oldest first; empty for a model that was never registered."""
         return [row for row in self._shelf(key).ledger().rows if row.timeframe == key.timeframe]
 
-    def find_version(self, *, symbol: str, model_type: str, text: str) -> tuple[ModelKey, str]:
-        """Return key and version of the one version whose name begins with `text`, of any timeframe.
+    def timeframes(self, *, symbol: str, model_type: str) -> list[str]:
+        """Return the timeframes that a model has versions of; raises ModelNotFound when it has none."""
+        shelf = Shelf(self.root, normalise_symbol(symbol), normalise_type(model_type))
+        found = list(dict.fromkeys(state.timeframe for state in shelf.visible(shelf.standing())))
+        if not found:
+            raise not_found(shelf, None, find_shelves(self.root))
+        return found
+
+    def find_version(
+        self, *, symbol: str, model_type: str, text: str, timeframe: str | None = None
+    ) -> tuple[ModelKey, str]:
+        """Return key and version of the one version whose name is `text` or begins so.
+
+        Parameters
+        ----------
+        symbol, model_type
+            Any accepted spelling.
+        text
+            A version or its beginning, such as ``2026-11-20``.
+        timeframe
+            Look among versions of this timeframe only.
 
         Raises
         ------
@@ -137,11 +157,11 @@ class PredictionModelRegistry:
             When no version begins so, or several do; the message lists them.
         """
         shelf = Shelf(self.root, normalise_symbol(symbol), normalise_type(model_type))
-        standing = shelf.standing()
-        states = shelf.visible(standing)
+        everything = shelf.visible(shelf.standing())
+        states = [state for state in everything if timeframe in (None, state.timeframe)]
         if not states:
-            raise not_found(shelf, None, self._shelves())
-        state = by_prefix(states, text, shelf.name)
+            raise not_found(shelf, timeframe, find_shelves(self.root))
+        state = by_prefix(states, text, shelf.name, everything)
         return ModelKey(shelf.symbol, shelf.model_type, state.timeframe), state.version
 
     def validate(self, progress: Callable[[float, str], None] | None = None, *, run: bool = True) -> list[Finding]:
@@ -161,11 +181,11 @@ class PredictionModelRegistry:
             heals is no finding (`leftovers` lists it).
         """
         opener = self.open_runner if run else None
-        return inspect_registry(self.root, self._shelves(), opener, progress or (lambda _fraction, _text: None))
+        return inspect_registry(self.root, find_shelves(self.root), opener, progress or (lambda _fraction, _text: None))
 
     def leftovers(self) -> list[Finding]:
         """Return the harmless traces of interrupted writes, which the next writer of that model removes."""
-        return leftovers(self._shelves())
+        return leftovers(find_shelves(self.root))
 
     # ------------------------------------------------------------------ writing
 
@@ -218,7 +238,7 @@ class PredictionModelRegistry:
                     self._discard(shelf, staged, version)
                     raise
                 shelf.publish(staged, version)
-        return self._model(shelf, VersionState(version, key.timeframe, digest, "candidate", row))
+        return model_of(shelf, VersionState(version, key.timeframe, digest, "candidate", row), self.open_runner)
 
     def promote(
         self, key: ModelKey, version: str, *, at: datetime, reason: str, evidence: Mapping[str, Any] | None = None
@@ -250,7 +270,7 @@ class PredictionModelRegistry:
         with self._writer(key, at, "promote") as (shelf, ledger, standing):
             state = choose(shelf, standing, key, version)
             if standing.champions.get(key.timeframe) == state.version:
-                return self._model(shelf, state)
+                return model_of(shelf, state, self.open_runner)
             return self._crown(shelf, ledger, state, "promote", at=at, reason=reason, evidence=evidence)
 
     def rollback(self, key: ModelKey, *, at: datetime, reason: str) -> StrategyModel:
@@ -280,7 +300,7 @@ class PredictionModelRegistry:
             refuse_archive(standing, state)
             if state.status != "archived":
                 standing = _after(shelf, ledger, state, "archive", at=at, reason=reason, evidence=None)
-            return self._model(shelf, standing.versions[state.version])
+            return model_of(shelf, standing.versions[state.version], self.open_runner)
 
     # ------------------------------------------------------------------ inside
 
@@ -295,17 +315,17 @@ class PredictionModelRegistry:
         reason: str,
         evidence: Mapping[str, Any] | None,
     ) -> StrategyModel:
-        self._model(shelf, state).verify()
+        model_of(shelf, state, self.open_runner).verify()
         standing = _after(shelf, ledger, state, action, at=at, reason=reason, evidence=evidence)
         shelf.project(standing)
-        return self._model(shelf, standing.versions[state.version])
+        return model_of(shelf, standing.versions[state.version], self.open_runner)
 
     @contextmanager
     def _writer(self, key: ModelKey, at: datetime, verb: str) -> Iterator[tuple[Shelf, Ledger, Standing]]:
         _require_zone(at)
         shelf = self._shelf(key)
         if not shelf.folder.is_dir():
-            raise not_found(shelf, key.timeframe, self._shelves())
+            raise not_found(shelf, key.timeframe, find_shelves(self.root))
         with writing(f"{key}: cannot {verb}"), shelf.writer(self.lock_timeout) as (ledger, standing):
             self._require_known(shelf, standing, key.timeframe)
             yield shelf, ledger, standing
@@ -321,56 +341,13 @@ class PredictionModelRegistry:
     def _shelf(self, key: ModelKey) -> Shelf:
         return Shelf(self.root, key.symbol, key.model_type)
 
-    def _shelves(self) -> list[Shelf]:
-        """Return the SYMBOL/TYPE folders whose names are canonical; `validate` reports the others."""
-        shelves = []
-        for folder in sorted(self.root.glob("*/*")):
-            try:
-                key = ModelKey.of(folder.parent.name, folder.name, "1h")
-            except InvalidName:
-                continue
-            shelf = self._shelf(key)
-            if shelf.folder == folder and folder.is_dir():
-                shelves.append(shelf)
-        return shelves
-
-    def _model(self, shelf: Shelf, state: VersionState, problem: str | None = None) -> StrategyModel:
-        return StrategyModel(
-            key=ModelKey(shelf.symbol, shelf.model_type, state.timeframe),
-            version_id=state.version,
-            path=shelf.folder / state.version,
-            digest=state.digest,
-            status=state.status,
-            promoted_at=state.promoted.at if state.promoted else None,
-            problem=problem,
-            open_runner=self.open_runner,
-        )
-
-    def _listed(self, shelf: Shelf) -> list[StrategyModel]:
-        try:
-            standing = shelf.standing()
-            why = "the ledger does not know this folder"
-        except RegistryError as error:
-            standing, why = replay((), ""), str(error)
-        models = []
-        for state in shelf.visible(standing):
-            model = self._model(shelf, state)
-            try:
-                model.check_names()
-                _ = model.metadata, model.metrics
-            except (InvalidBundle, OSError) as error:
-                model = self._model(shelf, state, str(error))
-            models.append(model)
-        models += [_unregistered(shelf, name, why) for name in shelf.version_folders() if name not in standing.versions]
-        return models
-
     def _require_known(self, shelf: Shelf, standing: Standing, timeframe: str) -> None:
         if shelf.visible(standing, timeframe):
             return
         strays = [name for name in shelf.version_folders() if name not in standing.versions]
         if strays and not standing.versions:
             raise InvalidBundle(f"{shelf.ledger_path} is missing or empty: nothing vouches for {', '.join(strays[:3])}")
-        raise not_found(shelf, timeframe, self._shelves())
+        raise not_found(shelf, timeframe, find_shelves(self.root))
 
 
 def _after(
@@ -396,18 +373,6 @@ def _after(
         evidence=evidence,
     )
     return replay((*ledger.rows, row), str(shelf.ledger_path))
-
-
-def _unregistered(shelf: Shelf, name: str, why: str) -> StrategyModel:
-    timeframe = name.split("_")[1]
-    return StrategyModel(
-        key=ModelKey(shelf.symbol, shelf.model_type, timeframe),
-        version_id=name,
-        path=shelf.folder / name,
-        digest="",
-        status="candidate",
-        problem=why,
-    )
 
 
 def _require_zone(at: datetime) -> None:
