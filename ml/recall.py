@@ -1,0 +1,151 @@
+"""What an engine remembers: keys of predictions, the cache behind them, and going on without it when it fails."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from functools import cache as remember
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml.errors import CacheUnavailable
+from ml.features import FEATURE_CODE_VERSION
+from ml.fingerprints import fingerprints, newest_fingerprint
+from ml.predictions import PredictionBatch, Status
+
+if TYPE_CHECKING:
+    from ml.bundles import BundleRunner
+    from ml.cache import PredictionCache
+    from ml.candles import Candles
+    from ml.features.blocks import Blocks
+
+    Row = tuple[float, ...]
+    Run = tuple[int, int, int]
+
+__all__ = ["Recall"]
+
+_LOG = logging.getLogger(__name__)
+_CODE_FILES = ("bundles.py", "calibration.py", "engine.py", "fingerprints.py", "recall.py")
+
+
+class Recall:
+    """Predictions of one bundle in one cache.
+
+    A key is a digest of bundle, feature code, runtime and the fingerprint of the slice up to the bar; for a run of bars, of all
+    their fingerprints. Only predictions with status OK are stored.
+
+    Parameters
+    ----------
+    cache
+        Where they are kept; None remembers nothing.
+    bundle_digest
+        Names the content of the bundle.
+    bundle
+        The opened bundle.
+
+    Attributes
+    ----------
+    hits, misses : int
+        Bars that were found, and bars that were looked for and not found.
+    problem : str or None
+        Why the cache was left aside.
+    """
+
+    def __init__(self, cache: PredictionCache | None, bundle_digest: str, bundle: BundleRunner) -> None:
+        self._cache = cache
+        self._schema = bundle.schema
+        parts = (bundle_digest, FEATURE_CODE_VERSION, bundle.runner.runtime, bundle.schema.fingerprint, _code_version())
+        self._salt = hashlib.blake2b("|".join(parts).encode(), digest_size=32).digest()
+        self.hits = 0
+        self.misses = 0
+        self.problem: str | None = None
+
+    def bar(self, candles: Candles) -> tuple[bytes, tuple[Row, int] | None]:
+        """Return the key of the newest bar (empty without a cache) and what is stored under it."""
+        if self._cache is None:
+            return b"", None
+        key = self._key(newest_fingerprint(candles, self._schema))
+        try:
+            found = self._cache.get_bar(key)
+        except CacheUnavailable as error:
+            self._leave(error)
+            return b"", None
+        self.hits += found is not None
+        self.misses += found is None
+        return key, found
+
+    def keep_bar(self, key: bytes, row: Row, status: int) -> None:
+        """Store the newest bar under the key that `bar` returned."""
+        if self._cache is None or status != Status.OK:
+            return
+        try:
+            self._cache.put_bar(key, row, status)
+        except CacheUnavailable as error:
+            self._leave(error)
+
+    def runs(self, candles: Candles, blocks: Blocks, runs: list[Run], batch: PredictionBatch) -> dict[Run, bytes]:
+        """Fill in the runs of bars that are stored; return the others with their keys.
+
+        Parameters
+        ----------
+        candles, blocks
+            The series and its blocks.
+        runs
+            (block, first bar, end) by position.
+        batch
+            Receives what is found.
+        """
+        if self._cache is None or not runs:
+            return dict.fromkeys(runs, b"")
+        prints = fingerprints(candles, self._schema, blocks)
+        keys = {run: self._key(prints[run[1] : run[2]].tobytes()) for run in runs}
+        try:
+            found = self._cache.get_chunks(list(keys.values()))
+        except CacheUnavailable as error:
+            self._leave(error)
+            return keys
+        missing = {}
+        for run, key in keys.items():
+            _, lo, hi = run
+            chunk = found.get(key)
+            if chunk is None or len(chunk) != hi - lo:
+                missing[run] = key
+                self.misses += hi - lo
+                continue
+            batch.values[lo:hi] = chunk.values
+            batch.status[lo:hi] = chunk.status
+            self.hits += hi - lo
+        return missing
+
+    def keep_runs(self, missing: dict[Run, bytes], batch: PredictionBatch) -> None:
+        """Store the runs that `runs` missed, now that they are filled in; a run with a failed bar is not stored."""
+        chunks = {
+            key: PredictionBatch(batch.values[lo:hi], batch.status[lo:hi])
+            for (_, lo, hi), key in missing.items()
+            if (batch.status[lo:hi] == Status.OK).all()
+        }
+        if self._cache is None or not chunks:
+            return
+        try:
+            self._cache.put_chunks(chunks)
+        except CacheUnavailable as error:
+            self._leave(error)
+
+    def _key(self, content: bytes) -> bytes:
+        return hashlib.blake2b(content, digest_size=16, key=self._salt).digest()
+
+    def _leave(self, error: CacheUnavailable) -> None:
+        """Go on without the cache: it saves time, it decides nothing."""
+        self._cache = None
+        self.problem = str(error)
+        _LOG.warning("predictions go on without the cache: %s", error)
+
+
+@remember
+def _code_version() -> str:
+    """Return a digest of the code between features and cache, and the versions of what compiles and runs it."""
+    digest = hashlib.sha256()
+    for name in _CODE_FILES:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    return f"{digest.hexdigest()[:16]}|numba {version('numba')}|numpy {version('numpy')}"
