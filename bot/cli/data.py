@@ -2,20 +2,78 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.cli.options import HomeOption, JsonOption
+from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report
 from bot.home import Home
 
 if TYPE_CHECKING:
-    from bot.market.store import MergeReport
+    from bot.market.store import CandleStore, MergeReport
 
 __all__ = ["app"]
 
+_SHOWN = 5  # examples of each kind on the screen; --json has all
+
 app = typer.Typer(help="Candles: import, download, simulate, list and check them.", no_args_is_help=True)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV (plain, .gz, .zip), Parquet or Feather.")],
+    symbol: Annotated[str, typer.Option("--symbol", help="Such as BTCUSDT or BTC/USDT.")],
+    timeframe: TimeframeOption,
+    exchange: Annotated[str, typer.Option("--exchange", help="Source name to store it under.")] = "local",
+    sort: Annotated[bool, typer.Option("--sort", help="Put rows in order of time.")] = False,
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Leave out rows that repeat another in every value.")
+    ] = False,
+    widen_ranges: Annotated[
+        bool, typer.Option("--widen-ranges", help="Move low and high where they do not hold open and close.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the stored series instead of merging.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a file of candles, judge it, and merge it into the store."""
+    from bot.market.importer import read_candles
+    from bot.market.quality import find_gaps
+    from bot.market.series_file import MarketTerms
+
+    store = _store(home)
+    store.path(symbol, timeframe, exchange)  # names are judged before a long read
+    found = read_candles(
+        file, timeframe, _now_ms(), sort=sort, drop_duplicates=drop_duplicates, widen_ranges=widen_ranges
+    )
+    write = store.write if replace else store.merge
+    done = write(found.candles, symbol, exchange, MarketTerms(origin=f"file {file.name}"))
+    gaps = [gap for gap in find_gaps(found.candles.open_ms, found.candles.step_ms) if not gap.closed]
+    off_grid = int(found.candles.off_grid.sum())
+
+    report = Report(as_json=as_json)
+    _tell(report, done)
+    for note in found.notes:
+        report.line(f"note: {note}")
+    if gaps or off_grid:
+        missing = sum(gap.missing for gap in gaps)
+        report.line(
+            f"note: {len(gaps)} gaps ({missing} bars missing), {off_grid} bars off the grid; `bot data check` lists them"
+        )
+    report.document(
+        {
+            **_document(done),
+            "file": str(file),
+            "rows": len(found.candles),
+            "gaps": len(gaps),
+            "missing_bars": sum(gap.missing for gap in gaps),
+            "off_grid": off_grid,
+            "notes": list(found.notes),
+        }
+    )
 
 
 @app.command("synth")
@@ -32,23 +90,86 @@ def synth(
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a market with a planted edge and store it; replaces an earlier one of that name."""
-    from bot.market.store import CandleStore
     from bot.market.synth import store_synthetic
 
-    store = CandleStore(Home.resolve(home).candles)
-    done = store_synthetic(store, symbol, bars=bars, edge=edge, seed=seed, timeframe=timeframe, exchange=exchange)
+    done = store_synthetic(
+        _store(home), symbol, bars=bars, edge=edge, seed=seed, timeframe=timeframe, exchange=exchange
+    )
     report = Report(as_json=as_json)
-    report.line(f"{done.header.symbol} {timeframe} from {done.header.exchange}: {_extent(done)}")
+    _tell(report, done)
     planted = f"a planted edge of {edge:g}: any skill found in it was put there" if edge else "no edge: a martingale"
     report.line(f"This is the built-in market with {planted}.")
     report.document({**_document(done), "edge": edge, "seed": seed})
 
 
-def _extent(done: MergeReport) -> str:
+@app.command("list")
+def list_series(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show every series in the store."""
+    from bot.market.listing import describe_series
+
+    store = _store(home)
+    report = Report(as_json=as_json)
+    rows = [describe_series(series) for series in store.list()]
+    columns = ("symbol", "timeframe", "exchange", "bars", "first", "last")
+    if rows:
+        report.table(f"Candles under {store.root}", columns, [[row[column] for column in columns] for row in rows])
+    else:
+        report.line(f"No candles under {store.root} yet: `bot data synth`, `bot data import` or `bot data download`.")
+    for row in rows:
+        if row["problem"]:
+            report.line(f"problem: {row['problem']}")
+    report.document({"root": str(store.root), "series": rows})
+
+
+@app.command("check")
+def check(
+    symbol: Annotated[str, typer.Argument(help="Such as BTCUSDT or BTC/USDT.")],
+    timeframe: TimeframeOption,
+    exchange: ExchangeOption = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 for gaps, off-grid bars and jumps too.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for faults in a stored series; exits 3 when there are any.
+
+    Faults are what no market makes: duplicates, disorder, prices outside low and high, changed bytes. Gaps, off-grid bars,
+    jumps and bars without volume happen in real markets: they are reported, and count only with --strict.
+    """
+    from bot.market.checking import check_series
+
+    found = check_series(_store(home).find(symbol, timeframe, exchange))
+    report = Report(as_json=as_json)
+    report.line(f"{found.symbol} {timeframe} from {found.exchange}: {found.extent}")
+    for line in found.lines(_SHOWN):
+        report.line(line)
+    bad = bool(found.faults) or (strict and found.remarkable)
+    report.line("faults: " + ", ".join(found.faults) if found.faults else "no faults")
+    report.document({**found.document(), "strict": strict, "ok": not bad})
+    if bad:
+        raise typer.Exit(3)
+
+
+def _store(home: Path | None) -> CandleStore:
+    from bot.market.store import CandleStore
+
+    return CandleStore(Home.resolve(home).candles)
+
+
+def _now_ms() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
+
+
+def _tell(report: Report, done: MergeReport) -> None:
+    """Print what a write did."""
     from ml.candles import format_ms
 
     header = done.header
-    return f"{header.bars} bars, {format_ms(header.first_ms)} to {format_ms(header.last_ms)}"
+    span = f"{header.bars} bars, {format_ms(header.first_ms)} to {format_ms(header.last_ms)}"
+    report.line(f"{header.symbol} {header.timeframe} from {header.exchange}: {span}")
+    report.line(f"{done.added} added, {done.unchanged} unchanged, {len(done.revised)} revised")
+    if done.revised:
+        more = f" and {len(done.revised) - _SHOWN} more" if len(done.revised) > _SHOWN else ""
+        report.line(f"revised (the newer values won): {', '.join(map(format_ms, done.revised[:_SHOWN]))}{more}")
 
 
 def _document(done: MergeReport) -> dict[str, Any]:
