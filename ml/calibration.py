@@ -1,7 +1,7 @@
 """Calibration: how a raw score becomes a probability that may be believed, and how that is measured.
 
-The map is a slope without an intercept, ``p = sigmoid(a s)`` with ``a >= 0``: on weak signals it is the only map that helps from
-a few hundred rows on, and it can never turn a forecast round. Widths of price bands are quantiles of standardised
+The map is a slope without an intercept, ``p = sigmoid(a s)`` with ``a >= 0``: on weak signals it is the only map that helps
+from a few hundred rows on, and it can never turn a forecast round. Widths of price bands are quantiles of standardised
 out-of-sample residuals.
 """
 
@@ -250,8 +250,8 @@ class CalibrationError:
 def calibration_error(stated: Floats, came_true: Flags, *, bins: int = 10, seed: int = 0) -> CalibrationError:
     """Return the debiased RMS calibration error of stated probabilities.
 
-    ``CE^2 = sum_b n_b / n [(y_b - p_b)^2 - y_b (1 - y_b) / (n_b - 1)]`` over bins of equal mass (Broecker 2012; Kumar, Liang and
-    Ma 2019). Equal probabilities share a bin.
+    ``CE^2 = sum_b n_b / n [(y_b - p_b)^2 - y_b (1 - y_b) / (n_b - 1)]`` over bins of equal mass (Broecker 2012;
+    Kumar, Liang and Ma 2019). Equal probabilities share a bin.
 
     Parameters
     ----------
@@ -305,8 +305,8 @@ def _equal_mass(values: Floats, bins: int) -> tuple[npt.NDArray[np.int64], int]:
 def reliability(stated: Floats, came_true: Flags, *, bins: int = 10) -> list[dict[str, float]]:
     """Return, for bins of equal mass, what was stated and what came true with its Wilson interval.
 
-    Each row holds ``low``, ``high`` (range of the stated probabilities), ``stated`` (their mean), ``observed``, ``observed_low``,
-    ``observed_high`` and ``n``.
+    Each row holds ``low``, ``high`` (range of the stated probabilities), ``stated`` (their mean), ``observed``,
+    ``observed_low``, ``observed_high`` and ``n``.
     """
     if len(stated) == 0:
         return []

@@ -138,9 +138,9 @@ def evaluate(forecasts: Forecasts) -> dict[str, Any]:
 def evaluate_record(record: OutOfSample) -> dict[str, Any]:
     """Return the figures of the counted rows of an out-of-sample record, with those of its return forecasts.
 
-    Further keys: ``bars`` and ``ties`` of the test folds, ``first_ms`` and ``last_ms`` of what was counted, ``r2_os`` (share of the
-    squared return that the forecast explains, against a forecast of zero), ``rmse``, ``mae`` and their ``_zero`` counterparts,
-    and ``interval_coverage`` of the 90 % band with its Wilson interval.
+    Further keys: ``bars`` and ``ties`` of the test folds, ``first_ms`` and ``last_ms`` of what was counted, ``r2_os`` (share
+    of the squared return that the forecast explains, against a forecast of zero), ``rmse``, ``mae`` and their ``_zero``
+    counterparts, and ``interval_coverage`` of the 90 % band with its Wilson interval.
     """
     counted = record.counted
     forecasts = counted_forecasts(record)

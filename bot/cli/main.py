@@ -52,9 +52,10 @@ def _root(
 
 def _register() -> None:
     """Attach every command; their modules import nothing heavy at the top."""
-    from bot.cli import data
+    from bot.cli import data, train
 
     app.add_typer(data.app, name="data")
+    app.add_typer(train.app, name="train")
 
 
 _register()

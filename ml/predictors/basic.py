@@ -1,6 +1,6 @@
 """The type ``basic``: one gradient-boosted model of the sign of the next return.
 
-LightGBM in its deterministic mode, one row in, one score out. The defaults are one setting for every series and are not tuned.
+LightGBM in its deterministic mode, one row in, one score out.
 """
 
 from __future__ import annotations

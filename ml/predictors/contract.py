@@ -1,8 +1,8 @@
 """What every family of models offers to training, and what every fitted model offers to a bundle.
 
-A family is a class in ``ml/predictors/catalogue.py``; the contract suite discovers it there. A predictor sees a ``Dataset`` and
-the positions that it may learn from. It may read the rows before such a position (models of sequences do), never a label
-that is not at one of the positions.
+A family is a class in ``ml/predictors/catalogue.py``; the contract suite discovers it there. A predictor sees a ``Dataset``
+and the positions that it may learn from. It may read the rows before such a position (models of sequences do), never a
+label that is not at one of the positions.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ DEFAULTS: dict[str, Any] = {
 }
 """One setting for every series: 150 trees of 8 leaves, slow learning, at least 200 bars a leaf.
 
-Measured on the built-in market (edge 0.04, 35,040 bars) and on seven years of BTC 1h, 8 leaves on half of the features do as well as
-15 leaves on all of them, do better on one year, and take two thirds of the time.
+Measured on the built-in market (edge 0.04, 35,040 bars) and on seven years of BTC 1h, 8 leaves on half of the features do
+as well as 15 leaves on all of them, do better on one year, and take two thirds of the time.
 """
 
 
@@ -75,8 +75,8 @@ def resolve_parameters(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
     Parameters
     ----------
     overrides
-        Values by name; LightGBM's usual aliases (``n_estimators``, ``subsample``, ...) are accepted, numbers may be given as text.
-        A ``bagging_fraction`` below 1 without ``bagging_freq`` sets the latter to 1, without which it would do nothing.
+        Values by name; LightGBM's usual aliases (``n_estimators``, ``subsample``, ...) are accepted, numbers may be given
+        as text. A ``bagging_fraction`` below 1 without ``bagging_freq`` sets the latter to 1, or it would do nothing.
 
     Raises
     ------

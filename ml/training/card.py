@@ -27,28 +27,38 @@ def headline(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         (
             "direction right",
-            f"{_percent(figures['direction_accuracy'])} ({_percent(figures['direction_accuracy_low'])} to "
-            f"{_percent(figures['direction_accuracy_high'])}), n = {figures['n']:,}",
-            f"always the majority {_percent(figures['majority_baseline'])}, "
-            f"last-sign rule {_percent(figures['last_sign_baseline'])}",
+            (
+                f"{_percent(figures['direction_accuracy'])} ({_percent(figures['direction_accuracy_low'])} to "
+                f"{_percent(figures['direction_accuracy_high'])}), n = {figures['n']:,}"
+            ),
+            (
+                f"always the majority {_percent(figures['majority_baseline'])}, "
+                f"last-sign rule {_percent(figures['last_sign_baseline'])}"
+            ),
         ),
         (
             "log-loss saved (skill)",
             f"{_percent(gains['coin']['skill'], 2)} of a coin's",
-            f"{_percent(gains['base_rate']['skill'], 2)} of the share of rises', "
-            f"{_percent(gains['last_sign']['skill'], 2)} of the last-sign rule's",
+            (
+                f"{_percent(gains['base_rate']['skill'], 2)} of the share of rises', "
+                f"{_percent(gains['last_sign']['skill'], 2)} of the last-sign rule's"
+            ),
         ),
         (
             "stated confidence",
             f"{_percent(figures['mean_confidence'])} on average",
-            f"came true {_percent(figures['direction_accuracy'])}; calibration error "
-            f"{_percent(figures['calibration_error'])} (at most {_percent(figures['calibration_error_upper'])})",
+            (
+                f"came true {_percent(figures['direction_accuracy'])}; calibration error "
+                f"{_percent(figures['calibration_error'])} (at most {_percent(figures['calibration_error_upper'])})"
+            ),
         ),
         (
             "gross return per bet",
-            f"{_basis_points(figures['gross_return_per_bet'])} "
-            f"({_basis_points(figures['gross_return_per_bet_low'])} to "
-            f"{_basis_points(figures['gross_return_per_bet_high'])})",
+            (
+                f"{_basis_points(figures['gross_return_per_bet'])} "
+                f"({_basis_points(figures['gross_return_per_bet_low'])} to "
+                f"{_basis_points(figures['gross_return_per_bet_high'])})"
+            ),
             f"costs of a round trip above {_basis_points(figures['break_even_cost'])} eat it",
         ),
         (
@@ -78,8 +88,10 @@ def model_card(document: Mapping[str, Any], metrics: Mapping[str, Any], gate: Ga
         "",
         f"{document['title']}. {document['description']}",
         "",
-        f"It answers: will the close {document['horizon']} {unit} of {document['timeframe']} ahead be higher, "
-        "and how sure may one be?",
+        (
+            f"It answers: will the close {document['horizon']} {unit} of {document['timeframe']} ahead be higher, "
+            "and how sure may one be?"
+        ),
         "",
         "## Verdict",
         "",
@@ -125,14 +137,18 @@ def model_card(document: Mapping[str, Any], metrics: Mapping[str, Any], gate: Ga
         "",
         f"- {data['bars']:,} bars of {document['timeframe']}{source}, {data['start']} to {data['end']}",
         f"- labels until {document['trained_until']}: what closes later is out of sample",
-        f"- {document['feature_count']} features, {document['training']['data_points']:,} labelled bars, "
-        f"{_percent(baselines['base_rate'])} of them rises; last-sign rule: {baselines['last_sign']}",
+        (
+            f"- {document['feature_count']} features, {document['training']['data_points']:,} labelled bars, "
+            f"{_percent(baselines['base_rate'])} of them rises; last-sign rule: {baselines['last_sign']}"
+        ),
         f"- made {document['created_at']} by version {document['code_version']}, seed {document['training']['seed']}",
         "",
         "## Limits",
         "",
-        "One series, one market regime after another: the past may not repeat. Promotion speaks of probability, not of profit; "
-        "compare the gross return per bet with the costs that you pay.",
+        (
+            "One series, one market regime after another: the past may not repeat. Promotion speaks of probability, not of "
+            "profit; compare the gross return per bet with the costs that you pay."
+        ),
         "",
     ]
     return "\n".join(lines)

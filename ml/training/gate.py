@@ -132,7 +132,7 @@ def _advice(failed: list[BaselineTest], plan: TrainingPlan) -> str:
 
 def _rounded(count: int) -> int:
     """Return two leading digits: an estimate should look like one."""
-    scale = 10 ** max(0, len(str(count)) - 2)
+    scale = int(10 ** max(0, len(str(count)) - 2))
     return -(-count // scale) * scale
 
 

@@ -88,8 +88,10 @@ class TrainingPlan:
         words = [
             f"{self.bars:,} bars, {self.usable:,} of them after the warm-up ({self.warming:,} without features){ties}",
             f"{self.scored:,} bars will be scored on data that the model has not seen (horizon {self.horizon})",
-            f"to see a hit rate of 53 % it takes {needed['0.53']:,} scored bars, 54 % about {_round(needed['0.54']):,} "
-            f"({needed['0.54']:,}), 55 % {needed['0.55']:,}",
+            (
+                f"to see a hit rate of 53 % it takes {needed['0.53']:,} scored bars, 54 % about {_round(needed['0.54']):,} "
+                f"({needed['0.54']:,}), 55 % {needed['0.55']:,}"
+            ),
         ]
         visible = self.smallest_visible
         if self.scored < MINIMUM_SCORED:

@@ -52,7 +52,7 @@ def calibration_plot(figures: Mapping[str, Any], *, title: str) -> bytes:
 
 def equity_plot(record: OutOfSample, *, title: str) -> bytes:
     """Draw the summed return of a bet on every forecast, before costs, beside holding."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib import dates
 
     figure, axes = _canvas(f"{title}: a bet on every unseen bar, BEFORE costs", "", "summed return, %")
     counted = record.counted
@@ -61,9 +61,9 @@ def equity_plot(record: OutOfSample, *, title: str) -> bytes:
     axes.plot(times, 100 * np.cumsum(bet_returns(forecasts)), color=_ACCENT, label="the signal, gross")
     axes.plot(times, 100 * np.cumsum(np.expm1(forecasts.returns)), color=_SOFT, label="always up, gross")
     axes.axhline(0, color=_INK, linewidth=0.6)
-    locator = AutoDateLocator()
+    locator: Any = dates.AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.legend(frameon=False, loc="upper left")
     return _png(figure)
 

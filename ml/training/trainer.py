@@ -1,6 +1,7 @@
 """Training: from candles to the files of a bundle.
 
-Nothing here touches the disk, the clock or a random state of its own: the same candles, settings and ``at`` give the same bytes.
+Nothing here touches the disk, the clock or a random state of its own: the same candles, settings and ``at`` give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ def prepare(candles: Candles, key: ModelKey, settings: TrainingSettings) -> Prep
     plan = plan_dataset(dataset, candles.timeframe, folds=settings.folds, embargo=settings.embargo)
     if plan.labelled == 0:
         raise TrainingFailed(
-            f"none of the {plan.usable:,} bars with features has a label: {plan.ties:,} are ties, and for the others the candle "
-            f"{settings.horizon} bars later is missing"
+            f"none of the {plan.usable:,} bars with features has a label: {plan.ties:,} are ties, and for the others "
+            f"the candle {settings.horizon} bars later is missing"
         )
     return Prepared(candles, key, settings, schema, predictor, dataset, plan)
 
