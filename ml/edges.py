@@ -37,12 +37,12 @@ class HoldingEdges:
     ----------
     enter, exit
         The thresholds that were replayed.
-    bounds : float64 array, shape (m,)
-        Lower ends of the bins, increasing; the first is ``enter``, the last bin has no upper end. Empty without a record.
+    bounds : float64 array, shape (m + 1,)
+        Ends of the m >= 1 bins, increasing, from ``enter`` to 1; a bin holds its lower end.
     count : int64 array, shape (m,)
-        Holdings in each bin, at least `MINIMUM_HOLDINGS`.
-    mean, lower : float64 arrays, shape (m,)
-        Mean simple return of a holding as a fraction, and its one-sided 95 % lower bound.
+        Holdings in each bin; at least `MINIMUM_HOLDINGS`, or fewer in one bin that says nothing.
+    mean, lower_bound : float64 arrays, shape (m,)
+        Mean simple return of a holding as a fraction, and its one-sided 95 % lower bound; NaN where the record is too short.
     holdings : int
         Holdings of the whole record.
     overall_mean, overall_lower : float
@@ -56,14 +56,14 @@ class HoldingEdges:
     bounds: Floats
     count: Integers
     mean: Floats
-    lower: Floats
+    lower_bound: Floats
     holdings: int
     overall_mean: float
     overall_lower: float
     mean_bars: float
 
-    def lower_bound(self, p_up: npt.ArrayLike) -> Floats:
-        """Return the lower bound of the mean gross return of a holding entered at each probability.
+    def at(self, p_up: npt.ArrayLike) -> Floats:
+        """Return the lower bound of the mean gross return of a holding that is entered at each probability.
 
         Parameters
         ----------
@@ -72,20 +72,17 @@ class HoldingEdges:
         Returns
         -------
         float64 array of that shape
-            A fraction (0.001 is 10 basis points); NaN below ``enter``, where ``p_up`` is NaN, or without a record.
+            A fraction (0.001 is 10 basis points); NaN below ``enter``, for NaN, or without a record.
         """
         p = np.asarray(p_up, dtype=np.float64)
-        if not len(self.bounds):
-            return np.full(p.shape, np.nan)
-        place = np.searchsorted(self.bounds, p, side="right") - 1
-        found: Floats = np.where(
-            (place >= 0) & ~np.isnan(p), self.lower[np.clip(place, 0, len(self.bounds) - 1)], np.nan
-        )
+        place = np.searchsorted(self.bounds[:-1], p, side="right") - 1
+        found: Floats = np.where((place >= 0) & ~np.isnan(p), self.lower_bound[np.maximum(place, 0)], np.nan)
         return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for a report."""
-        bins = zip(self.bounds.tolist(), self.count.tolist(), self.mean.tolist(), self.lower.tolist(), strict=True)
+        columns = (self.bounds[:-1], self.count, self.mean, self.lower_bound)
+        bins = zip(*(column.tolist() for column in columns), strict=True)
         return {
             "enter": self.enter,
             "exit": self.exit,
@@ -136,42 +133,42 @@ def holdings(record: OutOfSample, enter: float, exit: float) -> tuple[Floats, Fl
     return p[entered], close[left] / close[entered] - 1.0, left - entered
 
 
-def holding_edges(record: OutOfSample, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
+def holding_edges(record: OutOfSample | None, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
     """Return the mean gross return of a holding, by bins of equal mass of its entry probability.
 
     At most five bins of at least `MINIMUM_HOLDINGS` holdings; equal probabilities share a bin. The lower bound is Student's:
-    ``mean - t(0.95, n - 1) s / sqrt(n)``.
+    ``mean - t(0.95, n - 1) s / sqrt(n)``. A record of fewer holdings, or None, has one bin without figures.
 
     Raises
     ------
     ValueError
         Unless 0 <= exit < enter <= 1.
     """
-    p, gross, bars = holdings(record, enter, exit)
+    nothing = np.empty(0), np.empty(0), np.empty(0, dtype=np.int64)
+    p, gross, bars = nothing if record is None else holdings(record, enter, exit)
     total = len(p)
     overall_mean, overall_lower = _mean_and_bound(gross)
+    ordered = np.sort(p)
     bins = min(_BINS, total // MINIMUM_HOLDINGS)
+    edges = [enter, *(float(ordered[total * i // bins]) for i in range(1, bins))]
+    place = np.searchsorted(edges, p, side="right") - 1
     bounds: list[float] = []
     groups: list[Floats] = []
-    if bins:
-        ordered = np.sort(p)
-        edges = [enter, *(float(ordered[total * i // bins]) for i in range(1, bins))]
-        place = np.searchsorted(edges, p, side="right") - 1
-        for i, edge in enumerate(edges):
-            inside = gross[place == i]
-            if bounds and (len(inside) < MINIMUM_HOLDINGS or len(groups[-1]) < MINIMUM_HOLDINGS):
-                groups[-1] = np.concatenate((groups[-1], inside))
-            else:
-                bounds.append(edge)
-                groups.append(inside)
-    figures = [_mean_and_bound(group) for group in groups]
+    for i, edge in enumerate(edges):
+        inside = gross[place == i]
+        if bounds and (len(inside) < MINIMUM_HOLDINGS or len(groups[-1]) < MINIMUM_HOLDINGS):
+            groups[-1] = np.concatenate((groups[-1], inside))
+        else:
+            bounds.append(edge)
+            groups.append(inside)
+    figures = [_mean_and_bound(group) if bins else (float("nan"), float("nan")) for group in groups]
     return HoldingEdges(
         enter=enter,
         exit=exit,
-        bounds=np.array(bounds),
+        bounds=np.array([*bounds, 1.0]),
         count=np.array([len(group) for group in groups], dtype=np.int64),
         mean=np.array([mean for mean, _ in figures]),
-        lower=np.array([lower for _, lower in figures]),
+        lower_bound=np.array([lower for _, lower in figures]),
         holdings=total,
         overall_mean=overall_mean,
         overall_lower=overall_lower,

@@ -7,11 +7,7 @@ answered at all, expiry) is decided outside it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from functools import cache as remember
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +15,11 @@ import numpy as np
 from ml.bundles import BundleRunner, open_runner
 from ml.candles import Candles, format_ms
 from ml.edges import HoldingEdges, holding_edges
-from ml.errors import CacheUnavailable, MissingColumns, NotEnoughBars, SchemaMismatch
-from ml.features import FEATURE_CODE_VERSION
+from ml.errors import MissingColumns, NotEnoughBars, SchemaMismatch
 from ml.features.blocks import find_blocks, valid_bars
-from ml.fingerprints import fingerprints, newest_fingerprint
+from ml.fingerprints import most_candles
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch, Status
+from ml.recall import Recall
 from ml.record import RECORD_FILE, OutOfSample
 
 if TYPE_CHECKING:
@@ -42,7 +38,6 @@ __all__ = ["PredictionEngine"]
 
 _LOG = logging.getLogger(__name__)
 _NOTHING: tuple[float, ...] = (float("nan"),) * len(PREDICTION_COLUMNS)
-_CODE_FILES = ("bundles.py", "calibration.py", "fingerprints.py", "engine.py")
 
 
 class PredictionEngine:
@@ -63,13 +58,6 @@ class PredictionEngine:
     ------
     BrokenModel, SchemaMismatch, InvalidBundle
         When the bundle cannot be opened; see ``ml.bundles.open_runner``.
-
-    Attributes
-    ----------
-    cache_hits, cache_misses : int
-        Bars that were answered from the cache, and bars that were computed although there is one.
-    cache_problem : str or None
-        Why the cache was left aside.
     """
 
     def __init__(
@@ -83,16 +71,13 @@ class PredictionEngine:
             raise ValueError(f"expires_after_ms may not be negative, got {expires_after_ms}")
         self.model = model
         self.expires_after_ms = expires_after_ms
-        self.cache_hits = 0
-        self.cache_misses = 0
-        self.cache_problem: str | None = None
-        self._cache = cache
         self._bundle: BundleRunner | None = None
+        self._recall: Recall | None = None
         self._edges: dict[tuple[float, float], HoldingEdges] = {}
         self._failures: set[str] = set()
         if model is not None:
             self._bundle = model.runner if model.open_runner is not None else open_runner(model)
-            self._salt = _salt(model.digest, self._bundle)
+            self._recall = Recall(cache, model.digest, self._bundle)
 
     @property
     def name(self) -> str:
@@ -112,7 +97,22 @@ class PredictionEngine:
     @property
     def window_bars(self) -> int:
         """Candles, the newest included, that always suffice for a prediction of the newest bar."""
-        return 1 if self._bundle is None else 2 * self._bundle.schema.anchor_bars
+        return 1 if self._bundle is None else most_candles(self._bundle.schema) + 1
+
+    @property
+    def cache_hits(self) -> int:
+        """Bars that were answered from the cache."""
+        return 0 if self._recall is None else self._recall.hits
+
+    @property
+    def cache_misses(self) -> int:
+        """Bars that the cache was asked for and did not hold."""
+        return 0 if self._recall is None else self._recall.misses
+
+    @property
+    def cache_problem(self) -> str | None:
+        """Why the cache was left aside; None while it is in use, or was never there."""
+        return None if self._recall is None else self._recall.problem
 
     @property
     def digest(self) -> str | None:
@@ -174,8 +174,8 @@ class PredictionEngine:
         SchemaMismatch, MissingColumns
             When the candles are not what the model reads at all.
         """
-        bundle = self._bundle
-        if bundle is None:
+        bundle, recall = self._bundle, self._recall
+        if bundle is None or recall is None:
             return _NOTHING, int(Status.NO_MODEL)
         self._check(candles, bundle)
         if not len(candles):
@@ -186,22 +186,16 @@ class PredictionEngine:
         blocks = find_blocks(candles, schema.anchor_bars, schema.index)
         if candles.off_grid[-1] or not valid_bars(candles, blocks, schema.min_candles)[-1]:
             return _NOTHING, int(Status.WARMING)
-        key = b""
-        if self._cache is not None:
-            key = self._key(newest_fingerprint(candles, schema))
-            known = self._recall_bar(key)
-            if known is not None:
-                self.cache_hits += 1
-                return known
-            self.cache_misses += self._cache is not None
+        key, known = recall.bar(candles)
+        if known is not None:
+            return known
         try:
             found = bundle.predict(bundle.pipeline.latest(candles).rows, candles.close[-1:])
         except Exception as error:  # noqa: BLE001 - a strategy's bar must not end the run: it is told, and logged once
             self._report_failure(error, int(candles.open_ms[-1]))
             return _NOTHING, int(Status.ERROR)
         row, status = tuple(found.values[0].tolist()), int(found.status[0])
-        if status == Status.OK and self._cache is not None:
-            self._store_bar(key, row, status)
+        recall.keep_bar(key, row, status)
         return row, status
 
     def predict_batch(self, candles: Candles) -> PredictionBatch:
@@ -215,9 +209,9 @@ class PredictionEngine:
         SchemaMismatch, MissingColumns
             When the candles are not what the model reads.
         """
-        bundle = self._bundle
+        bundle, recall = self._bundle, self._recall
         count = len(candles)
-        if bundle is None:
+        if bundle is None or recall is None:
             return PredictionBatch.absent(count, Status.NO_MODEL)
         self._check(candles, bundle)
         batch = PredictionBatch.absent(count, Status.WARMING)
@@ -225,28 +219,22 @@ class PredictionEngine:
         schema = bundle.schema
         blocks = find_blocks(candles, schema.anchor_bars, schema.index)
         valid = valid_bars(candles, blocks, schema.min_candles)
-        runs = _runs(blocks, valid, expired)
-        missing = (
-            self._recall_runs(candles, blocks, runs, batch) if self._cache is not None else dict.fromkeys(runs, b"")
-        )
+        missing = recall.runs(candles, blocks, _runs(blocks, valid, expired), batch)
         for group in _neighbours(list(missing)):
             self._compute(bundle, candles, blocks, valid, group, batch)
-        if self._cache is not None and missing:
-            self._store_runs(missing, batch)
+        recall.keep_runs(missing, batch)
         for where, status in ((candles.off_grid, Status.WARMING), (np.arange(count) >= expired, Status.EXPIRED)):
             batch.values[where] = np.nan
             batch.status[where] = status
         return batch
 
-    def holding_edges(self, enter: float, exit: float) -> HoldingEdges | None:  # noqa: A002 - the config's word
-        """Return what the bundle's out-of-sample record earned per holding; None without a model.
+    def holding_edges(self, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
+        """Return what the bundle's out-of-sample record earned per holding; nothing is known without a model.
 
         See ``ml.edges.holding_edges``.
         """
-        if self.model is None:
-            return None
         if (enter, exit) not in self._edges:
-            record = OutOfSample.from_parquet(self.model.read(RECORD_FILE))
+            record = None if self.model is None else OutOfSample.from_parquet(self.model.read(RECORD_FILE))
             self._edges[enter, exit] = holding_edges(record, enter, exit)
         return self._edges[enter, exit]
 
@@ -292,69 +280,6 @@ class PredictionEngine:
         batch.values[places] = found.values
         batch.status[places] = found.status
 
-    def _key(self, content: bytes) -> bytes:
-        return hashlib.blake2b(content, digest_size=16, key=self._salt).digest()
-
-    def _recall_runs(
-        self, candles: Candles, blocks: Blocks, runs: list[tuple[int, int, int]], batch: PredictionBatch
-    ) -> dict[tuple[int, int, int], bytes]:
-        """Fill in the runs that the cache holds; return the others with their keys."""
-        store = self._cache
-        if store is None or self._bundle is None or not runs:
-            return dict.fromkeys(runs, b"")
-        prints = fingerprints(candles, self._bundle.schema, blocks)
-        keys = {run: self._key(prints[run[1] : run[2]].tobytes()) for run in runs}
-        try:
-            found = store.get_chunks(list(keys.values()))
-        except CacheUnavailable as error:
-            self._leave_cache(error)
-            return keys
-        missing = {}
-        for run, key in keys.items():
-            _, lo, hi = run
-            chunk = found.get(key)
-            if chunk is None or len(chunk) != hi - lo:
-                missing[run] = key
-                self.cache_misses += hi - lo
-                continue
-            batch.values[lo:hi] = chunk.values
-            batch.status[lo:hi] = chunk.status
-            self.cache_hits += hi - lo
-        return missing
-
-    def _store_runs(self, missing: dict[tuple[int, int, int], bytes], batch: PredictionBatch) -> None:
-        chunks = {
-            key: PredictionBatch(batch.values[lo:hi], batch.status[lo:hi])
-            for (_, lo, hi), key in missing.items()
-            if (batch.status[lo:hi] == Status.OK).all()
-        }
-        if self._cache is None or not chunks:
-            return
-        try:
-            self._cache.put_chunks(chunks)
-        except CacheUnavailable as error:
-            self._leave_cache(error)
-
-    def _recall_bar(self, key: bytes) -> tuple[Row, int] | None:
-        try:
-            return None if self._cache is None else self._cache.get_bar(key)
-        except CacheUnavailable as error:
-            self._leave_cache(error)
-            return None
-
-    def _store_bar(self, key: bytes, row: Row, status: int) -> None:
-        try:
-            if self._cache is not None:
-                self._cache.put_bar(key, row, status)
-        except CacheUnavailable as error:
-            self._leave_cache(error)
-
-    def _leave_cache(self, error: CacheUnavailable) -> None:
-        """Go on without the cache: it saves time, it decides nothing."""
-        self._cache = None
-        self.cache_problem = str(error)
-        _LOG.warning("predictions go on without the cache: %s", error)
-
     def _report_failure(self, error: Exception, open_ms: int) -> None:
         """Log each kind of failure once with its traceback."""
         kind = f"{type(error).__name__}: {error}"
@@ -383,18 +308,3 @@ def _neighbours(runs: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, in
         group.append(run)
     if group:
         yield group
-
-
-def _salt(bundle_digest: str, bundle: BundleRunner) -> bytes:
-    """Return a digest of what every prediction of this engine depends on, besides candles."""
-    parts = (bundle_digest, FEATURE_CODE_VERSION, bundle.runner.runtime, bundle.schema.fingerprint, _code_version())
-    return hashlib.blake2b("|".join(parts).encode(), digest_size=32).digest()
-
-
-@remember
-def _code_version() -> str:
-    """Return a digest of the code between features and cache, and the versions of what compiles and runs it."""
-    digest = hashlib.sha256()
-    for name in _CODE_FILES:
-        digest.update((Path(__file__).parent / name).read_bytes())
-    return f"{digest.hexdigest()[:16]}|numba {version('numba')}|numpy {version('numpy')}"

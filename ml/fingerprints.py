@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Bytes = npt.NDArray[np.uint8]
 
-__all__ = ["FINGERPRINT_BYTES", "fingerprints", "newest_fingerprint"]
+__all__ = ["FINGERPRINT_BYTES", "fingerprints", "most_candles", "newest_fingerprint"]
 
 FINGERPRINT_BYTES = 16
 _PRICES = ("open", "high", "low", "close")
@@ -66,7 +66,7 @@ def fingerprints(candles: Candles, schema: FeatureSchema, blocks: Blocks | None 
 
 def newest_fingerprint(candles: Candles, schema: FeatureSchema) -> bytes:
     """Return the fingerprint of the last bar, 16 bytes, equal to the last row of `fingerprints`; only its slice is hashed."""
-    held = 2 * schema.anchor_bars  # a slice has at most one candle an index
+    held = most_candles(schema)
     tail = candles.slice(max(0, len(candles) - held), len(candles)) if len(candles) > held else candles
     blocks = find_blocks(tail, schema.anchor_bars, schema.index)
     first, begin, _ = blocks.positions[-1].tolist()
@@ -75,6 +75,12 @@ def newest_fingerprint(candles: Candles, schema: FeatureSchema) -> bytes:
     state = _state(_header(candles, schema), int(blocks.numbers[-1]), packed[:border].tobytes())
     state.update(packed[border:].tobytes())
     return state.digest()
+
+
+def most_candles(schema: FeatureSchema) -> int:
+    """Return the most candles that a slice can hold: one an index, and a weekend's two more where weekdays are counted."""
+    indices = 2 * schema.anchor_bars
+    return indices if schema.index == "calendar" else -(-indices * 7 // 5)
 
 
 def _header(candles: Candles, schema: FeatureSchema) -> bytes:

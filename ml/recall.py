@@ -32,8 +32,8 @@ _CODE_FILES = ("bundles.py", "calibration.py", "engine.py", "fingerprints.py", "
 class Recall:
     """Predictions of one bundle in one cache.
 
-    A key is a digest of bundle, feature code, runtime and the fingerprint of the slice up to the bar; for a run of bars, of all
-    their fingerprints. Only predictions with status OK are stored.
+    A key is a digest of bundle, feature code, runtime and the fingerprint of the slice up to the bar; for a run of bars, of
+    all their fingerprints. Only predictions with status OK are stored.
 
     Parameters
     ----------
