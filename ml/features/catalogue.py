@@ -1,0 +1,174 @@
+"""The catalogue of features: every name, its group, its formula, the kernel that computes it.
+
+Groups: price, technical, rolling, pattern, time, microstructure. A seventh, ``sentiment``, is kept free for side series
+(an index of fear and greed, say): such features join a schema together with the series that they need, by its publication time.
+
+Features whose name ends in a plain level (``ema_10``, ``close``, ``vwap``, ``volume_sma_20``) are in units of price or volume:
+they are there to be drawn and traded on. Models take the scale-free ones; those that say the same as another feature to a tree
+(``log_return_1`` beside ``return_1``) are not in the default set either.
+
+Where a name holds a period, any other period may stand there: ``rsi_9`` is as good a name as ``rsi_14``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ml.errors import MissingColumns, UnknownFeature
+from ml.features.families import FeatureSpec
+from ml.features.groups import clock, microstructure, pattern, price, rolling, technical
+from registry.errors import suggestion
+from registry.names import timeframe_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+__all__ = [
+    "GROUPS",
+    "default_names",
+    "describe",
+    "feature",
+    "feature_names",
+    "groups",
+    "missing_columns",
+    "select_names",
+]
+
+GROUPS = {
+    "price": "returns, momentum and the shape of the newest candles",
+    "technical": "indicators of trend, strength, volatility and volume",
+    "rolling": "moving means, deviations, extremes and moments of returns",
+    "pattern": "candlestick and volume patterns, support and resistance",
+    "time": "UTC clock and calendar of the candle's open",
+    "microstructure": "order flow, spreads, impact and trade sizes",
+}
+
+# Without these columns the name of a group is refused: what would remain of it is not what was asked for.
+_ESSENTIAL = {"microstructure": ("volume", "trades", "taker_buy_base")}
+_FAMILIES = tuple(
+    family for module in (price, technical, rolling, pattern, clock, microstructure) for family in module.FAMILIES
+)
+_DAY_MS = 86_400_000
+_DAILY_PERIOD_LIMIT = 50
+_DEFAULT_CANDLES_OF_A_DAY = 512
+
+
+@cache
+def _listed() -> dict[str, FeatureSpec]:
+    members = (family.member(period) for family in _FAMILIES for period in family.periods)
+    return {spec.name: spec for spec in members}
+
+
+def feature_names(group: str | None = None) -> tuple[str, ...]:
+    """Return the listed names, of one group or of all."""
+    return tuple(spec.name for spec in _listed().values() if group is None or spec.group == group)
+
+
+def groups() -> dict[str, tuple[str, ...]]:
+    """Return the listed names by group."""
+    return {group: feature_names(group) for group in GROUPS}
+
+
+def feature(name: str) -> FeatureSpec:
+    """Return what a name stands for.
+
+    Raises
+    ------
+    UnknownFeature
+        With the nearest known name, when it is neither listed nor a listed one with another period.
+    """
+    spec = _listed().get(name) or next((found for family in _FAMILIES if (found := family.match(name))), None)
+    if spec is None:
+        raise UnknownFeature(f"there is no feature {name!r}{suggestion(name, _listed())}")
+    return spec
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return group, formula, columns, candles needed (of 1h) and properties of a feature, as plain data."""
+    spec = feature(name)
+    return {
+        "name": spec.name,
+        "group": spec.group,
+        "formula": spec.formula,
+        "columns": list(spec.columns),
+        "candles": spec.candles("1h"),
+        "scale_free": spec.scale_free,
+        "default": spec.default,
+    }
+
+
+def default_names(timeframe: str, columns: Collection[str]) -> tuple[str, ...]:
+    """Return the default features of a timeframe and of the columns that are there.
+
+    Scale-free ones only. Candles of a day or longer take periods up to 50 and no time of day; sums since 00:00 UTC are left out
+    where a day holds more than 512 candles, because they would set the length of the slice.
+    """
+    step = timeframe_ms(timeframe)
+    held = {*columns, "open_ms"}
+    return tuple(
+        spec.name
+        for spec in _listed().values()
+        if spec.default
+        and held.issuperset(spec.columns)
+        and step < spec.below_ms
+        and (step < _DAY_MS or spec.period <= _DAILY_PERIOD_LIMIT)
+        and (not spec.of_a_day or spec.candles(timeframe) <= _DEFAULT_CANDLES_OF_A_DAY)
+    )
+
+
+def select_names(chosen: Iterable[str], timeframe: str, columns: Collection[str]) -> tuple[str, ...]:
+    """Return the features that a person named: names, groups and ``default``, in order, each once.
+
+    Parameters
+    ----------
+    chosen
+        As given to ``--features``: ``["technical", "return_1", "rsi_9"]``. A group stands for its default features, as far as
+        the columns allow.
+    timeframe, columns
+        Of the candles.
+
+    Raises
+    ------
+    UnknownFeature
+        A name is neither a feature nor a group.
+    MissingColumns
+        A feature, or what makes out a group, needs columns that are not there.
+    """
+    names: dict[str, None] = {}
+    defaults = default_names(timeframe, columns)
+    for name in (part.strip() for text in chosen for part in text.split(",")):
+        if name in {"default", "all"}:
+            names.update(dict.fromkeys(defaults))
+        elif name in GROUPS:
+            lacking = [column for column in _ESSENTIAL.get(name, ()) if column not in columns]
+            if lacking:
+                raise MissingColumns(
+                    f"the feature group {name} needs the column {', '.join(lacking)}, which these candles do not have: "
+                    "leave the group out, or import candles that have it"
+                )
+            names.update(dict.fromkeys(each for each in defaults if feature(each).group == name))
+        elif name == "sentiment":
+            raise UnknownFeature("the feature group 'sentiment' needs a side series, and no series is known")
+        elif name:
+            known = (*_listed(), *GROUPS, "default")
+            try:
+                names[feature(name).name] = None
+            except UnknownFeature:
+                raise UnknownFeature(f"there is no feature or group {name!r}{suggestion(name, known)}") from None
+    if not names:
+        raise UnknownFeature("no feature is named: expected names or groups such as rsi_14, price or default")
+    missing_columns(names, columns)
+    return tuple(names)
+
+
+def missing_columns(names: Iterable[str], columns: Collection[str]) -> None:
+    """Raise ``MissingColumns`` with the first feature that needs a column which is not there."""
+    for name in names:
+        spec = feature(name)
+        for column in spec.columns:
+            if column != "open_ms" and column not in columns:
+                raise MissingColumns(
+                    f"the feature {name} (group {spec.group}) needs the column {column}, which these candles do not have: "
+                    "leave the feature out, or import candles that have it"
+                )
