@@ -125,6 +125,10 @@ class PredictionModelRegistry:
         model.verify()
         return model
 
+    def champion_version(self, key: ModelKey) -> str | None:
+        """Return the version of the champion without opening it; None when there is none."""
+        return self._shelf(key).standing().champions.get(key.timeframe)
+
     def history(self, key: ModelKey) -> list[LedgerRow]:
         """Return the rows of the ledger for this key, oldest first; empty for a model that was never registered."""
         return [row for row in self._shelf(key).ledger().rows if row.timeframe == key.timeframe]
