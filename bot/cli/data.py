@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
-from bot.cli.output import Report
+from bot.cli.output import Report, progress
 from bot.home import Home
 
 if TYPE_CHECKING:
@@ -74,6 +75,49 @@ def import_file(
             "notes": list(found.notes),
         }
     )
+
+
+@app.command("download")
+def download(
+    symbol: Annotated[str, typer.Argument(help="Such as BTC/USDT or BTCUSDT.")],
+    exchange: Annotated[str, typer.Option("--exchange", help="A name of ccxt, such as binance or kraken.")],
+    timeframe: TimeframeOption,
+    start: Annotated[str, typer.Option("--start", help="First day or time, UTC, such as 2023-01-01.")],
+    end: Annotated[str | None, typer.Option("--end", help="Last day, included, or time [default: now].")] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask again for what is stored.")] = False,
+    url: Annotated[
+        str | None, typer.Option("--url", help="A server that speaks Binance's protocol, in place of Binance.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch closed candles from an exchange; goes on where the store ends, and keeps what it has when interrupted."""
+    from bot.market.download import Download
+    from bot.market.exchanges import ExchangeSource, connect
+    from bot.market.store import MergeReport
+    from bot.market.times import parse_moment
+    from ml.candles import format_ms
+
+    start_ms = parse_moment(start)
+    end_ms = None if end is None else parse_moment(end, whole_day=True)
+    source = ExchangeSource(connect(exchange, url=url), symbol, timeframe, _now_ms)
+    job = Download(source, _store(home))
+    try:
+        with progress(f"Downloading {source.symbol} {timeframe}") as update:
+            done = job.run(start_ms, end_ms, update, refresh=refresh)
+    except KeyboardInterrupt:
+        print(f"interrupted{job.kept}", file=sys.stderr)
+        raise
+    report = Report(as_json=as_json)
+    if done.header is None:
+        report.line(f"{source.exchange} has no candles of {source.symbol} {timeframe} in that time")
+        report.document({"symbol": source.symbol, "exchange": source.exchange, "timeframe": timeframe, "bars": 0})
+        return
+    written = MergeReport(done.added, done.unchanged, done.header, done.revised)
+    _tell(report, written)
+    if not done.requests:
+        report.line(f"nothing was asked: all of it until {format_ms(done.until_ms)} is stored already")
+    report.document({**_document(written), "fetched": done.fetched, "requests": done.requests})
 
 
 @app.command("synth")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,9 @@ def merge_candles(old: Candles, new: Candles) -> Merged:
         When the two sides have different optional columns and the newer side does not hold every stored bar:
         a column with holes would make features that differ by where a bar came from.
     """
+    asked = join_intervals((*old.asked, *new.asked))
+    if len(new) == 0:
+        return Merged(replace(old, asked=asked), 0, 0, ())
     place = np.searchsorted(old.index, new.index)
     inside = np.minimum(place, max(len(old) - 1, 0))
     both = (place < len(old)) & (old.index[inside] == new.index) if len(old) else np.zeros(len(new), dtype=bool)
@@ -90,7 +93,7 @@ def merge_candles(old: Candles, new: Candles) -> Merged:
     else:
         parts = {"open_ms": new.open_ms, **new.columns}
     return Merged(
-        candles=Candles.from_columns(old.timeframe, parts, join_intervals((*old.asked, *new.asked))),
+        candles=Candles.from_columns(old.timeframe, parts, asked),
         added=len(new) - len(theirs),
         unchanged=int(same.sum()),
         revised=tuple(new.open_ms[both][~same].tolist()),
