@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import backtrader as bt
-import numpy as np
 
 from indicators.lines import fill_line, line_values
 
@@ -36,26 +35,15 @@ class HoldingEdge(bt.Indicator):
 
     def __init__(self) -> None:
         super().__init__()
-        edges = self.p.model.holding_edges(self.p.enter, self.p.exit)
-        self._bounds = np.asarray(edges.bounds, dtype=np.float64)
-        lowest = np.asarray(edges.lower_bound, dtype=np.float64)
-        self._table = np.concatenate([[np.nan], lowest, [np.nan]])
+        self._edges = self.p.model.holding_edges(self.p.enter, self.p.exit)
 
     def next(self) -> None:
         """Look up the bin of the newest prediction."""
-        self.lines.lower_bound[0] = float(self._look_up(np.array([self.data.lines.p_up[0]]))[0])
+        self.lines.lower_bound[0] = float(self._edges.at(self.data.lines.p_up[0]))
 
     def oncestart(self, start: int, end: int) -> None:
         """Leave the first bar to ``once``."""
 
     def once(self, start: int, end: int) -> None:  # noqa: ARG002 - the whole line is one batch
         """Look up every bar at once."""
-        fill_line(self.lines.lower_bound, self._look_up(line_values(self.data.lines.p_up)))
-
-    def _look_up(self, p_up: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the bound of each probability's bin; bins hold their lower edge, the last one its upper edge too."""
-        bins = np.searchsorted(self._bounds, p_up, side="right")
-        bins[p_up == self._bounds[-1]] -= 1
-        found = self._table[bins]
-        found[np.isnan(p_up)] = np.nan
-        return found
+        fill_line(self.lines.lower_bound, self._edges.at(line_values(self.data.lines.p_up)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from indicators.edge import HoldingEdge
@@ -81,8 +82,18 @@ class MLBasic(MLStrategy):
         if self.needed_edge is None:
             return True
         bound = self._lower_bound[0]
-        self.best_edge = max(self.best_edge, bound)
+        if not isnan(bound):
+            self.best_edge = max(self.best_edge, bound)
         if earns_its_costs(bound, self.needed_edge):
             return True
         self.counts["blocked_by_min_edge"] += 1
         return False
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts, ``needed_edge`` and ``best_edge``.
+
+        Both are fractions per holding period: what was needed to open, and the highest lower bound among the bars that
+        asked; None where nothing was needed or nothing asked.
+        """
+        asked = self.best_edge if isfinite(self.best_edge) else None
+        return {**super().summary(), "needed_edge": self.needed_edge, "best_edge": asked}

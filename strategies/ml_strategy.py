@@ -6,8 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import backtrader as bt
+import numpy as np
 
-from indicators.lines import bar_step_ms, close_numbers, milliseconds
+from indicators.lines import bar_step_ms, close_numbers
 from strategies.errors import StrategyError
 from strategies.parameters import check_choice, check_fraction, check_name
 from strategies.risk import RiskRules, RiskState
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["MLStrategy"]
 
 _DAY_MS = 86_400_000
-_EPOCH_DAY = 719_163
 _ROUNDING = 5e-7  # of a day: more than a float day loses, less than any bar
 
 
@@ -108,8 +108,6 @@ class MLStrategy(bt.Strategy):
         self._value = self.broker.getvalue
         self._first_close = -1.0
         if self.p.trade_from_ms is not None:
-            import numpy as np
-
             self._first_close = float(close_numbers(np.array([self.p.trade_from_ms], dtype=np.int64), step)[0])
         self.risk = RiskState(self.rules, self._value())
 
@@ -152,9 +150,9 @@ class MLStrategy(bt.Strategy):
             day = int(self._clock[0] - self._step_days + _ROUNDING)
             self.risk.closed(trade.pnlcomm, len(self.data), day)
 
-    def bar_open_ms(self) -> int:
-        """Return the open time of the current bar, milliseconds UTC."""
-        return milliseconds(self._clock[0]) - round(self._step_days * _DAY_MS)
+    def summary(self) -> dict[str, Any]:
+        """Return what a report says of the decisions: ``counts`` by name, and what a subclass adds."""
+        return {"counts": dict(sorted(self.counts.items()))}
 
     def _enter(self) -> None:
         blocked = self.risk.blocks(len(self.data))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RiskRules", "RiskState"]
 
+_NOISE = 1e-12  # of the account: what sums of floats leave of a trade that earned nothing
+
 
 @dataclass(frozen=True, slots=True)
 class RiskRules:
@@ -137,7 +139,8 @@ class RiskState:
     def closed(self, profit: float, bar: int, day: int) -> None:
         """Take note of a closed trade: its profit after fees, and the number and day of the bar in which it closed."""
         self._exit_bar = bar
-        self.losing_streak = self.losing_streak + 1 if profit < 0.0 else 0
+        lost = profit < -_NOISE * self._last_value
+        self.losing_streak = self.losing_streak + 1 if lost else 0
         limit = self.rules.max_losing_streak
         if limit is not None and self.losing_streak >= limit:
             self._streak_day, self.losing_streak = day, 0

@@ -125,7 +125,8 @@ class SpotLedger(bt.brokers.BackBroker):
         base_fee, quote_fee = fee * (fee_asset == "base"), fee * (fee_asset == "quote")
         commission = quote_fee + base_fee * price
         if is_buy:
-            self.cash -= amount * price + quote_fee
+            cost = amount * price + quote_fee
+            self.cash = 0.0 if self.cash <= cost <= self.cash * (1 + _NOISE) else self.cash - cost
             change = amount - base_fee + self.dust.pop(data, 0.0)
             bits = (0.0, 0.0, 0.0, change, change * price, commission)
             profit = 0.0
@@ -223,7 +224,7 @@ class SpotLedger(bt.brokers.BackBroker):
             worst = reference if options.get("exectype") == bt.Order.Limit else self._slip_up(math.inf, reference)
             needed, there = self._cost(lots, worst), self.cash - self._reserved()
             short = f"not enough cash: needs {needed:.8g}, has {there:.8g}"
-            return (short, True) if needed > there else ("", False)
+            return (short, True) if needed > there * (1 + _NOISE) else ("", False)
         there = self.positions[data].size - self._promised(data, options.get("oco"))
         if lots > there * (1 + _NOISE):
             return f"nothing may be sold short: asks {lots:.8g}, has {max(there, 0.0):.8g}", False

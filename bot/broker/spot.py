@@ -18,17 +18,27 @@ _NOISE = 1e-12
 
 
 class _Guard:
-    """Stop and target of one position: their prices, and their orders while they rest."""
+    """Stop and target of one position: the prices that are wanted, and the orders that rest."""
 
-    __slots__ = ("ceiling", "floor", "high", "legs", "low", "owner", "stop_price", "target_price")
+    __slots__ = ("high", "legs", "low", "owner", "wanted")
 
     def __init__(self, data: Any, owner: Any, stop_price: float | None, target_price: float | None) -> None:
         self.owner = owner
-        self.stop_price, self.target_price = stop_price, target_price
-        self.floor = -math.inf if stop_price is None else stop_price
-        self.ceiling = math.inf if target_price is None else target_price
+        self.wanted = (("stop", bt.Order.Stop, stop_price), ("target", bt.Order.Limit, target_price))
         self.low, self.high = data.lines.low, data.lines.high
         self.legs: dict[str, Any] = {}
+
+    def price(self, reason: str) -> float | None:
+        """Return the price of the order that rests for this reason, or None."""
+        leg = self.legs.get(reason)
+        return None if leg is None else leg.created.price
+
+    def is_reached(self) -> bool:
+        """Tell whether the current bar reaches an order that rests."""
+        stop, target = self.legs.get("stop"), self.legs.get("target")
+        return (stop is not None and self.low[0] <= stop.created.price) or (
+            target is not None and self.high[0] >= target.created.price
+        )
 
 
 class SpotBroker(SpotLedger):
@@ -109,7 +119,7 @@ class SpotBroker(SpotLedger):
         """Tell whether only guards are open and no bar reaches them."""
         if len(self.pending) != len(self._legs):
             return False
-        return all(guard.low[0] > guard.floor and guard.high[0] < guard.ceiling for guard in self._guards.values())
+        return not any(guard.is_reached() for guard in self._guards.values())
 
     def _try_exec(self, order: Any) -> None:
         """Fill an order if the current bar does."""
@@ -119,7 +129,7 @@ class SpotBroker(SpotLedger):
             return
         lines = order.data.lines
         guard, reason = self._guards[leg[0]], leg[1]
-        verdict = judge(lines.open[0], lines.high[0], lines.low[0], guard.stop_price, guard.target_price)
+        verdict = judge(lines.open[0], lines.high[0], lines.low[0], guard.price("stop"), guard.price("target"))
         if verdict is not None and verdict.reason == reason:
             self._fill_leg(order, verdict)
 
@@ -141,7 +151,7 @@ class SpotBroker(SpotLedger):
             size = math.copysign(floor_size(float(self.p.filler(order, price, ago)), self.p.rules), remaining)
         if not size:
             return None
-        if size > 0 and (needed := self._cost(size, price)) > self.cash:
+        if size > 0 and (needed := self._cost(size, price)) > self.cash * (1 + _NOISE):
             self._refuse(
                 order, f"not enough cash at the fill: needs {needed:.8g}, has {self.cash:.8g}", cash_short=True
             )
@@ -195,7 +205,7 @@ class SpotBroker(SpotLedger):
         stop_loss, take_profit = entry.info.get("stop_loss"), entry.info.get("take_profit")
         self._lift(data)
         if stop_loss is not None or take_profit is not None:
-            prices = exit_prices(entry.executed.price, stop_loss, take_profit, self.p.rules)
+            prices = exit_prices(_price_paid(entry), stop_loss, take_profit, self.p.rules)
             self._guards[data] = _Guard(data, entry.owner, *prices)
         guard = self._guards.get(data)
         if guard is None:
@@ -207,9 +217,9 @@ class SpotBroker(SpotLedger):
         """Fill a guard that what is left of the entry's own bar reaches."""
         lines = entry.data.lines
         bar = (lines.open[0], lines.high[0], lines.low[0], lines.close[0])
-        path = path_after_fill(*bar, entry.executed.price, at_open=_filled_at_open(entry, bar[0]))
-        verdict = judge(*path, guard.stop_price, guard.target_price)
-        if verdict is None or verdict.reason not in guard.legs:
+        path = path_after_fill(*bar, _price_paid(entry), at_open=_filled_at_open(entry, bar[0]))
+        verdict = judge(*path, guard.price("stop"), guard.price("target"))
+        if verdict is None:
             return
         leg = guard.legs[verdict.reason]
         self.pending.remove(leg)
@@ -227,12 +237,8 @@ class SpotBroker(SpotLedger):
     def _rest(self, data: Any, guard: _Guard) -> None:
         """Place the orders of a guard for all that is held."""
         size = self.sellable(data)
-        wanted = (
-            ("stop", bt.Order.Stop, guard.stop_price),
-            ("target", bt.Order.Limit, guard.target_price),
-        )
         first = None
-        for reason, exectype, price in wanted:
+        for reason, exectype, price in guard.wanted:
             if price is None:
                 continue
             why = refusal(size, price, self.p.rules)
@@ -283,6 +289,12 @@ class SpotBroker(SpotLedger):
             self._lift(data)
             if not self._promised(data, None):
                 self._rest(data, guard)
+
+
+def _price_paid(order: Any) -> float:
+    """Return the price of an order's fills; of one fill exactly its own, which an average may miss by a rounding."""
+    bits = order.executed.exbits
+    return float(bits[0].price if len(bits) == 1 else order.executed.price)
 
 
 def _filled_at_open(order: Any, open_: float) -> bool:

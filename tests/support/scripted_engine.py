@@ -17,6 +17,10 @@ class Edges:
     bounds: np.ndarray
     lower_bound: np.ndarray
 
+    def at(self, p_up) -> np.ndarray:
+        place = np.clip(np.searchsorted(self.bounds, p_up, side="right") - 1, 0, len(self.lower_bound) - 1)
+        return np.where(np.asarray(p_up) >= self.bounds[0], self.lower_bound[place], np.nan)
+
 
 class ScriptedEngine:
     """Predict a scripted probability for each open time; bars before ``warm_after_ms`` of history are warming."""

@@ -1,0 +1,129 @@
+"""Run a strategy on the spot broker over a handful of bars."""
+
+from __future__ import annotations
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+from scripted_engine import Edges, ScriptedEngine
+from spot_oracle import HOUR_MS, Setup
+
+from bot.backtest.cerebro import FastCerebro
+from bot.backtest.feed import CandleFeed
+from bot.broker.fees import FeeSchedule
+from bot.broker.rules import ExchangeRules
+from bot.broker.spot import SpotBroker
+from ml.candles import Candles
+from strategies.ml_basic import MLBasic
+
+START_MS = 1_704_067_200_000  # 2024-01-01
+
+
+def candles_of(bars, timeframe: str = "1h", start_ms: int = START_MS) -> Candles:
+    """Return candles from rows of open, high, low, close."""
+    table = np.asarray(bars, dtype=np.float64).reshape(-1, 4)
+    step = {"1m": 60_000, "5m": 300_000, "1h": HOUR_MS, "1d": 24 * HOUR_MS}[timeframe]
+    return Candles(
+        timeframe=timeframe,
+        open_ms=start_ms + step * np.arange(len(table)),
+        open=table[:, 0].copy(),
+        high=table[:, 1].copy(),
+        low=table[:, 2].copy(),
+        close=table[:, 3].copy(),
+        volume=np.full(len(table), 10.0),
+    )
+
+
+def random_bars(count: int, seed: int, *, volatility: float = 0.01, gap: float = 0.002, start: float = 100.0):
+    """Return rows of open, high, low, close of a random walk with gaps, in ticks of 0.01."""
+    random = np.random.default_rng(seed)
+    closes = start * np.exp(np.cumsum(random.normal(0, volatility, count)))
+    opens = np.concatenate([[start], closes[:-1]]) * np.exp(random.normal(0, gap, count))
+    highs = np.maximum(opens, closes) * np.exp(np.abs(random.normal(0, volatility / 2, count)))
+    lows = np.minimum(opens, closes) * np.exp(-np.abs(random.normal(0, volatility / 2, count)))
+    opens, closes = np.round(opens, 2), np.round(closes, 2)
+    highs, lows = np.maximum(np.round(highs, 2), np.maximum(opens, closes)), np.round(lows, 2)
+    return np.column_stack([opens, highs, np.minimum(lows, np.minimum(opens, closes)), closes])
+
+
+def spot_broker(setup: Setup, **params) -> SpotBroker:
+    """Return a broker with the rules of a setup."""
+    rules = ExchangeRules.from_dict({
+        "price_tick": setup.tick, "lot_step": setup.lot, "min_notional": setup.min_notional,
+    })  # fmt: skip
+    broker = SpotBroker(
+        rules=rules, fees=FeeSchedule(setup.taker, in_kind=setup.in_kind), slippage=setup.slippage, **params
+    )
+    broker.setcash(setup.cash)
+    return broker
+
+
+class Watch(bt.Analyzer):
+    """Write down cash and value at every close."""
+
+    def start(self):
+        self.cash, self.value = [], []
+
+    def notify_cashvalue(self, cash, value):
+        self.cash.append(cash)
+        self.value.append(value)
+
+
+def run_basic(bars, p_up, setup: Setup, *, edges: Edges | None = None, cerebro=FastCerebro, plain: bool = False, **run):
+    """Run MLBasic over bars and scripted probabilities; returns the broker, the strategy and the watch."""
+    candles = candles_of(bars)
+    engine = ScriptedEngine(candles, np.array([np.nan if p is None else p for p in p_up]), edges=edges)
+    main = cerebro()
+    main.broker = spot_broker(setup)
+    main.adddata(pandas_feed(candles) if plain else CandleFeed(candles=candles))
+    main.addanalyzer(Watch)
+    main.addstrategy(
+        MLBasic,
+        models={"prediction": engine},
+        enter=setup.enter,
+        exit=setup.exit,
+        min_edge="none" if setup.needed_edge is None else setup.needed_edge,
+        round_trip_cost=setup.round_trip_cost,
+        headroom=setup.headroom,
+        on_no_model=setup.on_no_model,
+        trade_from_ms=int(candles.open_ms[setup.trade_from_bar]) if setup.trade_from_bar else None,
+        risk={
+            name: getattr(setup, name)
+            for name in (
+                "max_position",
+                "max_daily_loss",
+                "max_drawdown",
+                "max_losing_streak",
+                "cooldown_bars",
+                "stop_loss",
+                "take_profit",
+            )
+        },
+    )
+    strategy = main.run(**run)[0]
+    return main.broker, strategy, strategy.analyzers.watch
+
+
+def fills_of(broker, start_ms: int = START_MS, step_ms: int = HOUR_MS):
+    """Return the broker's fills as the oracle writes them."""
+    return [
+        ((f.bar_open_ms - start_ms) // step_ms, f.side, f.size, f.price, f.fee, f.fee_asset, f.reason)
+        for f in broker.fills
+    ]
+
+
+def pandas_feed(candles: Candles):
+    """Return Backtrader's own feed of the same bars, stamped with their close."""
+    frame = pd.DataFrame(
+        {
+            "open": candles.open,
+            "high": candles.high,
+            "low": candles.low,
+            "close": candles.close,
+            "volume": candles.volume,
+        },
+        index=pd.to_datetime(candles.open_ms + candles.step_ms, unit="ms"),
+    )
+    frame["openinterest"] = 0.0
+    minutes = candles.step_ms // 60_000
+    return bt.feeds.PandasData(dataname=frame, timeframe=bt.TimeFrame.Minutes, compression=minutes)
