@@ -10,7 +10,7 @@ MLError                       the root; the command fails (exit 1)
 ├── UnknownPredictor          a model type is misspelled (exit 2)
 ├── InvalidParameter          a training parameter is unknown or out of range (exit 2)
 ├── TrainingFailed            a model cannot be fitted to this data; the message says why (exit 1)
-└── CacheUnavailable          the prediction cache cannot be opened or written (exit 1)
+└── CacheUnavailable          the prediction cache cannot be opened or written (exit 3)
 """
 
 from __future__ import annotations
@@ -92,3 +92,5 @@ class TrainingFailed(MLError):
 
 class CacheUnavailable(MLError):
     """The prediction cache is locked, read-only, full or not a database."""
+
+    exit_code = 3
