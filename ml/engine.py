@@ -15,7 +15,7 @@ import numpy as np
 from ml.bundles import BundleRunner, open_runner
 from ml.candles import Candles, format_ms
 from ml.edges import HoldingEdges, holding_edges
-from ml.errors import MissingColumns, NotEnoughBars, SchemaMismatch
+from ml.errors import NotEnoughBars, SchemaMismatch
 from ml.features.blocks import find_blocks, valid_bars
 from ml.fingerprints import most_candles
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch, Status
@@ -243,9 +243,7 @@ class PredictionEngine:
             raise SchemaMismatch(
                 f"{self.name} reads candles of {bundle.schema.timeframe}, these are of {candles.timeframe}"
             )
-        missing = [name for name in bundle.schema.columns if getattr(candles, name) is None]
-        if missing:
-            raise MissingColumns(f"{self.name} needs the column {', '.join(missing)}, which these candles lack")
+        bundle.schema.require_columns(candles)
 
     def _first_expired(self, candles: Candles) -> int:
         """Return the position of the first bar that closes too long after training."""

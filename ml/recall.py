@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.errors import CacheUnavailable
-from ml.features import FEATURE_CODE_VERSION
+from ml.features.version import feature_code_version
 from ml.fingerprints import fingerprints, newest_fingerprint
 from ml.predictions import PredictionBatch, Status
 
@@ -55,7 +55,13 @@ class Recall:
     def __init__(self, cache: PredictionCache | None, bundle_digest: str, bundle: BundleRunner) -> None:
         self._cache = cache
         self._schema = bundle.schema
-        parts = (bundle_digest, FEATURE_CODE_VERSION, bundle.runner.runtime, bundle.schema.fingerprint, _code_version())
+        parts = (
+            bundle_digest,
+            feature_code_version(),
+            bundle.runner.runtime,
+            bundle.schema.fingerprint,
+            _code_version(),
+        )
         self._salt = hashlib.blake2b("|".join(parts).encode(), digest_size=32).digest()
         self.hits = 0
         self.misses = 0
