@@ -1,7 +1,7 @@
 """The append-only ledger of one model: what was registered, promoted, rolled back and archived, when and why.
 
-One JSON object a line in canonical form. Each row holds the digest of the row before it (the first one: of the model's
-name), and its own, so a row that was changed, removed or inserted is found. A crash may leave an unfinished last line:
+One JSON object a line. Each row holds the digest of the row before it (the first one: of the model's name) and ends with
+its own, so a row that was changed, removed or inserted is found. A crash may leave an unfinished last line:
 it has no newline and is no complete object, nothing ever depended on it, readers pass over it and the next writer
 cuts it off.
 """
@@ -40,12 +40,13 @@ _FIELDS = {
     "reason": str,
     "schema_version": int,
     "sequence": int,
-    "sha256": str,
     "staged": str,
     "time": str,
     "timeframe": str,
     "version": str,
 }
+_SEAL = b',"sha256":"%b"}'  # the last field of a row: the digest of the row without it
+_SEAL_LENGTH = len(_SEAL % (b"0" * 64))
 _STAGED = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{32}")
 _ATTEMPTS = 5  # a reader may meet a writer that cuts an unfinished line off; damage that stays is damage
 _PAUSE = 0.004
@@ -178,9 +179,10 @@ def append_row(
         "timeframe": timeframe,
         "version": version,
     }
-    document["sha256"] = _digest(document)
-    line = _canonical(document) + b"\n"
-    row = _row(document)
+    body = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    digest = sha256(body)
+    line = body[:-1] + _SEAL % digest.encode() + b"\n"
+    row = _row(document, digest)
     created = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
@@ -239,10 +241,14 @@ def _is_complete(tail: bytes) -> bool:
 def _verified(line: bytes, number: int, previous: str, path: Path) -> LedgerRow:
     place = f"{path}:{number}"
     hint = "restore the ledger from a backup; nothing of this model is used until then"
+    body, seal = line[:-_SEAL_LENGTH] + b"}", line[-_SEAL_LENGTH:]
+    digest = sha256(body)
+    if seal != _SEAL % digest.encode():
+        raise InvalidLedger(f"{place}: this row was damaged or changed after it was written; {hint}")
     try:
-        document = json.loads(line)
+        document = json.loads(body)
     except (ValueError, RecursionError):
-        raise InvalidLedger(f"{place}: this line is damaged; {hint}") from None
+        raise InvalidLedger(f"{place}: this line is not JSON; {hint}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(version, int) and version > LEDGER_VERSION:
         raise InvalidLedger(f"{place}: schema_version {version}, this program reads {LEDGER_VERSION}: update it")
@@ -250,8 +256,6 @@ def _verified(line: bytes, number: int, previous: str, path: Path) -> LedgerRow:
         raise InvalidLedger(f"{place}: this line is not a row of a ledger; {hint}")
     if any(type(document[field]) is not kind for field, kind in _FIELDS.items()):
         raise InvalidLedger(f"{place}: a field of this row has the wrong type; {hint}")
-    if not _is_unchanged(document, line):
-        raise InvalidLedger(f"{place}: this row was changed after it was written; {hint}")
     if document["previous"] != previous or document["sequence"] != number:
         raise InvalidLedger(f"{place}: a row before this one was changed, removed or inserted; {hint}")
     if document["action"] not in ACTIONS:
@@ -261,12 +265,12 @@ def _verified(line: bytes, number: int, previous: str, path: Path) -> LedgerRow:
     try:
         if parse_version(document["version"]).timeframe != document["timeframe"]:
             raise InvalidLedger(f"{place}: version {document['version']!r} is not of {document['timeframe']!r}; {hint}")
-        return _row(document)
+        return _row(document, digest)
     except (InvalidName, ValueError) as error:
         raise InvalidLedger(f"{place}: {error}; {hint}") from None
 
 
-def _row(document: Mapping[str, Any]) -> LedgerRow:
+def _row(document: Mapping[str, Any], digest: str) -> LedgerRow:
     return LedgerRow(
         sequence=document["sequence"],
         at=datetime.fromisoformat(document["time"]),
@@ -278,23 +282,8 @@ def _row(document: Mapping[str, Any]) -> LedgerRow:
         evidence=document["evidence"],
         staged=document["staged"],
         previous=document["previous"],
-        digest=document["sha256"],
+        digest=digest,
     )
-
-
-def _is_unchanged(document: Mapping[str, Any], line: bytes) -> bool:
-    try:
-        return bool(document["sha256"] == _digest(document) and _canonical(document) == line)
-    except ValueError:  # NaN
-        return False
-
-
-def _canonical(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
-
-
-def _digest(document: Mapping[str, Any]) -> str:
-    return sha256(_canonical({field: value for field, value in document.items() if field != "sha256"}))
 
 
 def _plain(value: Any) -> Any:

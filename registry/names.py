@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from registry.errors import InvalidName
 
@@ -145,6 +146,7 @@ class VersionName:
         return f"{self.at.astimezone(UTC).strftime(_STAMP)}_{self.timeframe}_v{self.number}"
 
 
+@lru_cache(maxsize=4096)
 def parse_version(text: str) -> VersionName:
     """Parse the name of a bundle's folder.
 
