@@ -145,7 +145,8 @@ def assemble_backtest(file: ConfigFile, symbol: str, home: Home, cache: Predicti
     broker.setcash(config.broker.cash)
     cerebro = FastCerebro()
     cerebro.setbroker(broker)
-    cerebro.adddata(CandleFeed(candles=series.candles), name=symbol)
+    feed = CandleFeed(candles=series.candles)  # type: ignore[call-arg]  # Backtrader's metaclass takes the params
+    cerebro.adddata(feed, name=symbol)
     given = {
         "models": {bound.role: bound.engine for bound in models},
         "risk": config.risk.model_dump(exclude={"on_no_model"}),
@@ -257,7 +258,7 @@ def _strategy(file: ConfigFile) -> tuple[type[Any], dict[str, Any]]:
     params = dict(config.params)
     owned = {"models", "risk", "round_trip_cost", "trade_from_ms", "on_no_model"} & set(params)
     if owned:
-        name = sorted(owned)[0]
+        name = min(owned)
         raise file.error(("params", name), f"params.{name} is set by the program: it does not belong in params")
     try:
         check_params(strategy, params)
@@ -310,6 +311,7 @@ def _without_champion(file: ConfigFile, role: str, error: NoChampion) -> str:
     newest = f"{wanted.partition('@')[0]}@newest"
     found = file.error(("models", role), str(error))
     return (
-        f"{found}\nThree ways on: write {newest!r} to run the version that was not promoted (marked so in the report); train on "
-        "more bars; or try the built-in market, where there is something to find: bot data synth, bot train model SYNTH"
+        f"{found}\nThree ways on: write {newest!r} to run the version that was not promoted (marked so in the report); "
+        "train on more bars; or try the built-in market, where there is something to find (bot data synth, then "
+        "bot train model SYNTH)"
     )

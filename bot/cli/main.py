@@ -52,11 +52,12 @@ def _root(
 
 def _register() -> None:
     """Attach every command; their modules import nothing heavy at the top."""
-    from bot.cli import data, models, train
+    from bot.cli import backtest, data, models, train
 
     app.add_typer(data.app, name="data")
     app.add_typer(train.app, name="train")
     app.add_typer(models.app, name="models")
+    app.command("backtest")(backtest.backtest)
 
 
 _register()

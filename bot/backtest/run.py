@@ -1,0 +1,212 @@
+"""Run an assembly and measure it: the loop, the curves behind it, and what was out of sample."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bot.backtest.metrics import account_figures, prediction_figures, score_forecasts
+from bot.backtest.rebuild import Curves, RoundTrip, rebuild_curves, rebuild_trades, slippage_paid
+from bot.errors import BotError
+from indicators.lines import line_values
+from indicators.prediction import MLPrediction
+from ml.features.blocks import block_index
+from ml.predictions import PREDICTION_COLUMNS, PredictionBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bot.assembly import Assembly, BoundModel
+    from bot.broker.records import Fill, Rejection
+    from ml.evaluation import Forecasts
+
+__all__ = ["BacktestRun", "run_backtest"]
+
+
+@dataclass(frozen=True, eq=False)
+class BacktestRun:
+    """What happened. Rows are those of the bars that may trade, n of them; the bars that warm the features are left out.
+
+    Attributes
+    ----------
+    assembly
+        What was run.
+    curves : Curves
+        The account at each close.
+    predictions : dict
+        One batch of n predictions a role, in the config's order.
+    trades, fills, rejections
+        In time order.
+    out_of_sample_row : int
+        First row that no model and no label of its training saw; n where there is none.
+    figures : dict
+        ``out_of_sample``, ``in_sample`` and ``all``: the figures of each, NaN where undefined.
+    forecasts : Forecasts or None
+        What was scored out of sample, of the first role.
+    decisions : dict
+        How often the strategy decided what.
+    edge : dict or None
+        What ``min_edge`` needed and what the model's record has; None where the strategy does not ask.
+    costs : dict
+        Profit before costs, fees, slippage and profit, quote currency, of all bars.
+    final_value : float
+        The broker's own value after the last bar.
+    seconds : float
+        What the loop took.
+    """
+
+    assembly: Assembly
+    curves: Curves
+    predictions: Mapping[str, PredictionBatch]
+    trades: tuple[RoundTrip, ...]
+    fills: tuple[Fill, ...]
+    rejections: tuple[Rejection, ...]
+    out_of_sample_row: int
+    figures: Mapping[str, dict[str, Any]]
+    forecasts: Forecasts | None
+    decisions: Mapping[str, int]
+    edge: Mapping[str, Any] | None
+    costs: Mapping[str, float]
+    final_value: float
+    seconds: float
+
+    @property
+    def main_model(self) -> BoundModel | None:
+        """The model of the first role: that whose predictions are scored."""
+        return self.assembly.models[0] if self.assembly.models else None
+
+
+def run_backtest(
+    assembly: Assembly, progress: Callable[[float, str], None] = lambda _fraction, _text: None
+) -> BacktestRun:
+    """Run and measure; nothing is written.
+
+    Raises
+    ------
+    BotError
+        When the strategy itself fails; the message names its file and line.
+    """
+    progress(0.1, "Running the bars")
+    began = time.perf_counter()
+    strategy = _run(assembly)
+    seconds = time.perf_counter() - began
+    progress(0.6, "Measuring")
+    broker, candles, first = assembly.broker, assembly.candles, assembly.first_row
+    traded = candles.slice(first, len(candles))
+    cash = float(assembly.config.broker.cash)
+    lot = float(assembly.rules.lot_step or 0)
+    curves = rebuild_curves(traded, broker.fills, cash, lot)
+    trades = rebuild_trades(traded, broker.fills, cash, lot)
+    until = assembly.trained_until_ms
+    out_row = 0 if until is None else int(np.searchsorted(traded.open_ms, until))
+    predicted = {bound.role: _predictions(strategy, bound, assembly) for bound in assembly.models}
+    segments = {
+        "out_of_sample": slice(out_row, len(traded)),
+        "in_sample": slice(0, out_row),
+        "all": slice(0, len(traded)),
+    }
+    figures: dict[str, dict[str, Any]] = {}
+    scored: dict[str, Forecasts | None] = {}
+    for name, rows in segments.items():
+        forecasts = _forecasts(assembly, predicted, slice(first + rows.start, first + rows.stop))
+        account = account_figures(curves, rows, trades, broker.fills, candles.step_ms)
+        scored[name] = forecasts
+        figures[name] = {**account, **prediction_figures(forecasts)}
+    fees = float(figures["all"]["fees_paid"])
+    slipped = slippage_paid(broker.fills, assembly.config.broker.slippage)
+    net = float(curves.equity[-1]) - cash
+    return BacktestRun(
+        assembly=assembly,
+        curves=curves,
+        predictions={role: _from_row(batch, first) for role, batch in predicted.items()},
+        trades=tuple(trades),
+        fills=tuple(broker.fills),
+        rejections=tuple(broker.rejections),
+        out_of_sample_row=out_row,
+        figures=figures,
+        forecasts=scored["out_of_sample"],
+        decisions=_decisions(strategy),
+        edge=_edge(strategy, assembly, predicted, first + out_row),
+        costs={"gross": net + fees + slipped, "fees": fees, "slippage": slipped, "net": net},
+        final_value=float(broker.getvalue()),
+        seconds=seconds,
+    )
+
+
+def _run(assembly: Assembly) -> Any:
+    """Run Cerebro and return the strategy; a failure of the strategy's own code becomes one message."""
+    try:
+        return assembly.cerebro.run()[0]
+    except Exception as error:
+        if hasattr(error, "exit_code"):  # one of our errors: its message says what to do
+            raise
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise BotError(
+            f"the strategy {assembly.config.strategy} failed at {frame.filename}:{frame.lineno}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _predictions(strategy: Any, bound: BoundModel, assembly: Assembly) -> PredictionBatch:
+    """Return what the role's lines held during the run; predicted now where no line shows this model."""
+    for indicator in strategy.getindicators():
+        if isinstance(indicator, MLPrediction) and indicator.p.model is bound.engine:
+            columns = [line_values(getattr(indicator.lines, name)) for name in PREDICTION_COLUMNS]
+            if len(columns[0]) == len(assembly.candles):
+                status = line_values(indicator.lines.status).astype(np.int8)
+                return PredictionBatch(np.stack(columns, axis=1), status)
+    return bound.engine.predict_batch(assembly.candles)
+
+
+def _from_row(batch: PredictionBatch, first: int) -> PredictionBatch:
+    return PredictionBatch(batch.values[first:], batch.status[first:])
+
+
+def _forecasts(assembly: Assembly, predicted: Mapping[str, PredictionBatch], rows: slice) -> Forecasts | None:
+    """Return what can be scored of the first role's predictions in some rows of the feed."""
+    if not assembly.models or assembly.models[0].model is None:
+        return None
+    bound = assembly.models[0]
+    kind = bound.model.feature_schema.get("index", "calendar") if bound.model is not None else "calendar"
+    candles = assembly.candles
+    return score_forecasts(
+        candles,
+        predicted[bound.role],
+        bound.engine.horizon,
+        rows,
+        bound.engine.trained_until_ms,
+        block_index(candles, str(kind)),
+    )
+
+
+def _decisions(strategy: Any) -> dict[str, int]:
+    """Return the counts of a strategy of ours; nothing for one that keeps none."""
+    summary = getattr(strategy, "summary", None)
+    found = summary() if callable(summary) else {}
+    return dict(found.get("counts", {})) if isinstance(found, dict) else {}
+
+
+def _edge(
+    strategy: Any, assembly: Assembly, predicted: Mapping[str, PredictionBatch], out_row: int
+) -> dict[str, Any] | None:
+    """Return what ``min_edge`` needed, what the record of the model has, and how many bars out of sample reached it."""
+    needed = getattr(strategy, "needed_edge", None)
+    if needed is None or not assembly.models:
+        return None
+    bound = assembly.models[0]
+    edges = bound.engine.holding_edges(strategy.p.enter, strategy.p.exit)
+    if edges is None:
+        return None
+    p_up = predicted[bound.role].column("p_up")[out_row:]
+    wanting = p_up >= strategy.p.enter
+    reaching = wanting & (edges.at(p_up) > needed)
+    return {
+        "needed": float(needed),
+        "bars_wanting_in": int(wanting.sum()),
+        "bars_reaching": int(reaching.sum()),
+        "record": edges.to_dict(),
+    }

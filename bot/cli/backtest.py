@@ -1,0 +1,87 @@
+"""``bot backtest``: run a config on stored candles and write the run folder."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bot.cli.options import HomeOption, JsonOption
+from bot.cli.output import Report, progress
+from bot.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bot.config.loader import ConfigFile
+
+__all__ = ["backtest"]
+
+
+def backtest(
+    config: Annotated[Path, typer.Argument(help="YAML file of the strategy; `bot init` writes one.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave report.html out.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every prediction anew.")] = False,
+) -> None:
+    """Run a strategy over stored candles and write orders, trades, predictions, equity, figures and a report."""
+    from bot.config.loader import load_config
+
+    file = load_config(config)
+    where = Home.resolve(home)
+    report = Report(as_json=as_json)
+    documents = []
+    for symbol in file.config.symbols:
+        with progress(f"Backtest of {symbol}") as update:
+            document, folder = _run(file, symbol, where, update, with_report=not no_report, with_cache=not no_cache)
+        documents.append({**document, "folder": str(folder)})
+        _print(report, document, folder, with_report=not no_report)
+    report.document(documents[0] if len(documents) == 1 else {"runs": documents})
+
+
+def _run(
+    file: ConfigFile,
+    symbol: str,
+    home: Home,
+    update: Callable[[float, str], None],
+    *,
+    with_report: bool,
+    with_cache: bool,
+) -> tuple[dict[str, Any], Path]:
+    """Assemble, run, measure and write one symbol's account."""
+    update(0.0, "Reading candles and models")
+    from bot.assembly import assemble_backtest
+    from bot.backtest.document import result_document
+    from bot.backtest.outputs import write_run
+    from bot.backtest.run import run_backtest
+    from ml.cache import PredictionCache
+
+    cache = PredictionCache(home.predictions_db) if with_cache and file.config.models else None
+    assembly = assemble_backtest(file, symbol, home, cache)
+    run = run_backtest(assembly, update)
+    document = result_document(run)
+    update(0.7, "Writing the run")
+
+    def draw() -> str:
+        from bot.report.page import report_page
+
+        return report_page(run, document)
+
+    folder = write_run(run, document, home.runs, datetime.now(UTC), draw if with_report else None)
+    update(1.0, "Done")
+    return document, folder
+
+
+def _print(report: Report, document: dict[str, Any], folder: Path, *, with_report: bool) -> None:
+    """Print the headline beside its baselines."""
+    from bot.report.words import headline, verdicts
+
+    report.table(*headline(document))
+    for line in verdicts(document):
+        report.line(line)
+    report.line(f"Run folder: {folder}")
+    if with_report:
+        report.line(f"Report:     {folder / 'report.html'}")
