@@ -176,10 +176,20 @@ class Candles:
         return replace(self, open_ms=times, **parts, asked=asked)
 
     def between(self, start_ms: int | None, end_ms: int | None) -> Candles:
-        """Return the candles that open in ``[start_ms, end_ms)``; None leaves that side open."""
+        """Return the candles that open in ``[start_ms, end_ms)``; None leaves that side open.
+
+        What was asked is cut at the same times: that a candle is missing at the start stays known.
+        """
         first = 0 if start_ms is None else int(np.searchsorted(self.open_ms, start_ms))
         last = len(self) if end_ms is None else int(np.searchsorted(self.open_ms, end_ms))
-        return self.slice(first, max(first, last))
+        parts: dict[str, Any] = {name: column[first : max(first, last)] for name, column in self.columns.items()}
+        cut = (
+            (a if start_ms is None else max(a, start_ms), b if end_ms is None else min(b, end_ms))
+            for a, b in self.asked
+        )
+        return replace(
+            self, open_ms=self.open_ms[first : max(first, last)], **parts, asked=tuple((a, b) for a, b in cut if a < b)
+        )
 
     def _check_values(self) -> None:
         times = self.open_ms

@@ -177,7 +177,7 @@ def test_retries_wait_longer_each_time_and_give_up_keeping_what_was_fetched(fake
 
 def test_rubbish_for_good_is_an_error_that_shows_it(fake, store) -> None:
     fake.faults = {number: lambda rows: (200, "<html>maintenance</html>") for number in range(1, 50)}
-    with pytest.raises(ExchangeError, match="replied with rubbish.*maintenance"):
+    with pytest.raises(ExchangeError, match=r"replied with rubbish.*maintenance"):
         job(fake, store).run(START_MS, None, quiet)
     assert store.list() == []
 
@@ -244,7 +244,7 @@ def test_unknown_names_are_refused_with_the_nearest(fake, store) -> None:
 def test_a_refusal_of_the_exchange_is_final(fake, store) -> None:
     fake.faults[1] = lambda rows: (400, json.dumps({"code": -1121, "msg": "Invalid symbol."}))
     waits: list[float] = []
-    with pytest.raises(ExchangeError, match="refused.*Invalid symbol"):
+    with pytest.raises(ExchangeError, match=r"refused.*Invalid symbol"):
         job(fake, store, waits=waits).run(START_MS, None, quiet)
     assert waits == []
 
@@ -258,7 +258,8 @@ def test_times_that_make_no_sense_are_refused(fake, store) -> None:
 
 def test_a_series_with_other_columns_is_refused_before_anything_is_asked(fake, store, market_candles) -> None:
     bare = Candles.from_columns(
-        "1h", {"open_ms": market_candles.open_ms, **{n: market_candles.columns[n] for n in ("open", "high", "low", "close")}}
+        "1h",
+        {"open_ms": market_candles.open_ms, **{n: market_candles.columns[n] for n in ("open", "high", "low", "close")}},
     )
     store.merge(bare, "BTCUSDT", "binance")
     with pytest.raises(DataError, match="has the columns open, high, low, close, but binance gives"):
@@ -270,7 +271,9 @@ def test_nothing_listening_is_an_error_after_the_attempts(store) -> None:
     client = connect("binance", url="http://127.0.0.1:9", rate_limit=False, timeout_ms=500)
     waits: list[float] = []
     with pytest.raises(ExchangeError, match="did not answer"):
-        Download(ExchangeSource(client, "BTCUSDT", "1h", lambda: END), store, sleep=waits.append).run(START_MS, None, quiet)
+        Download(ExchangeSource(client, "BTCUSDT", "1h", lambda: END), store, sleep=waits.append).run(
+            START_MS, None, quiet
+        )
     assert len(waits) == 5
 
 
@@ -288,7 +291,8 @@ class ScriptedSource:
 
         self.layout = OHLCV_PAGE
         self._rows = [
-            [int(candles.open_ms[i]), *(float(candles.columns[n][i]) for n in self.layout.names)] for i in range(len(candles))
+            [int(candles.open_ms[i]), *(float(candles.columns[n][i]) for n in self.layout.names)]
+            for i in range(len(candles))
         ]
         self._newest_only = newest_only
 
