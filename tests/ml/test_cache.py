@@ -146,7 +146,9 @@ def test_a_stale_write_ahead_log_of_a_deleted_file_does_no_harm(tmp_path):
 def test_a_file_that_is_no_database(tmp_path):
     path = tmp_path / "predictions.db"
     path.write_text("this is a letter, not a database\n" * 50)
-    with pytest.raises(CacheUnavailable, match=r"predictions\.db: the prediction cache is not an SQLite database; .*delete the"):
+    with pytest.raises(
+        CacheUnavailable, match=r"predictions\.db: the prediction cache is not an SQLite database; .*delete the"
+    ):
         PredictionCache(path)
     assert path.read_text().startswith("this is a letter")
     assert os.listdir(tmp_path) == ["predictions.db"]

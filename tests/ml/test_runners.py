@@ -112,7 +112,7 @@ def edited(key: str, change) -> str:
     [
         (edited("left_child", lambda n: [0, *n[1:]]), "its children do not form a tree"),
         (edited("left_child", lambda n: [99, *n[1:]]), "its children do not form a tree"),
-        (edited("left_child", lambda n: [-1, *n[1:]]), "leaves are not reached|do not form a tree"),
+        (edited("left_child", lambda n: [-2, *n[1:]]), "leaves are not reached|do not form a tree"),
         (edited("left_child", lambda n: [-99, *n[1:]]), "its children do not form a tree"),
         (edited("right_child", lambda n: [*n[:-1], n[0]]), "its children do not form a tree"),
         (edited("split_feature", lambda n: [3, *n[1:]]), "splits on a feature that does not exist"),

@@ -60,7 +60,12 @@ def test_trained_forests_have_lightgbms_bits(seed, zero_as_missing, use_missing,
 @pytest.mark.parametrize("boost_from_average", [True, False])
 def test_constant_targets_and_single_leaves(boost_from_average):
     x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-    parameters = {"objective": "regression", "verbosity": -1, "boost_from_average": boost_from_average, "min_data_in_leaf": 150}
+    parameters = {
+        "objective": "regression",
+        "verbosity": -1,
+        "boost_from_average": boost_from_average,
+        "min_data_in_leaf": 150,
+    }
     booster = lightgbm.train(parameters, lightgbm.Dataset(x, x[:, 0] + 2.0), 3)
     runner = LightGBMRunner.from_text(booster.model_to_string().encode())
     same_bits(runner, booster, x)
