@@ -171,12 +171,10 @@ ROW = ["windows", 0, "rows", 2]
     ],
 )
 def test_one_bit_in_the_golden_rows_is_noticed(path, name):
+    kind = np.float32 if name == "rsi_14" else np.float64
+
     def next_bit(value):
-        return (
-            float(np.nextafter(np.float32(value), np.float32(9e9)))
-            if name == "rsi_14"
-            else float(np.nextafter(value, 9e9))
-        )
+        return float(np.nextafter(kind(value), kind(9e9)))
 
     with pytest.raises(BrokenModel, match=rf"self-test fails: at 20..-..-..T..:00:00Z {name} is .* here and was"):
         open_files(golden_change(path, next_bit))
@@ -184,7 +182,7 @@ def test_one_bit_in_the_golden_rows_is_noticed(path, name):
 
 def test_one_price_in_the_golden_candles_is_noticed():
     files = golden_change(["windows", 0, "columns", "close", -3], lambda value: value * (1 + 1e-9))
-    with pytest.raises(BrokenModel, match="self-test|golden"):
+    with pytest.raises(BrokenModel, match=r"self-test|golden"):
         open_files(files)
 
 

@@ -20,8 +20,8 @@ def record(p_up, close=None, k=None) -> OutOfSample:
     k = np.arange(count) if k is None else np.asarray(k)
     close = np.full(count, 100.0) if close is None else np.asarray(close, dtype=np.float64)
     return OutOfSample(
-        open_ms=k.astype(np.int64) * 3_600_000, k=k.astype(np.int64), fold=np.ones(count, np.int16), raw_score=nothing, p_up=p_up,
-        forward_return=nothing, expected_return=nothing, low=nothing, high=nothing, train_base_rate=nothing,
+        open_ms=k.astype(np.int64) * 3_600_000, k=k.astype(np.int64), fold=np.ones(count, np.int16), raw_score=nothing,
+        p_up=p_up, forward_return=nothing, expected_return=nothing, low=nothing, high=nothing, train_base_rate=nothing,
         last_sign_p=nothing, close=close, sigma=nothing, scored=np.ones(count, dtype=np.bool_),
     )  # fmt: skip
 
