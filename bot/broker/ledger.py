@@ -56,6 +56,8 @@ class SpotLedger(bt.brokers.BackBroker):
         ("trade_from_ms", None),
     )
 
+    cash: float
+
     def init(self) -> None:
         """Open empty books; Backtrader calls this at construction and again at the start of each run."""
         super().init()

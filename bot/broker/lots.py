@@ -44,8 +44,8 @@ def refusal(size: float, price: float, rules: ExchangeRules) -> str:
         return f"size rounds to 0 lots of {rules.lot_step}"
     amount = Decimal(repr(size))
     if rules.min_qty is not None and amount < rules.min_qty:
-        return f"size {amount} is below the smallest size {rules.min_qty}"
+        return f"size {size:.8g} is below the smallest size {float(rules.min_qty):.8g}"
     notional = amount * Decimal(repr(price))
     if rules.min_notional is not None and notional < rules.min_notional:
-        return f"notional {notional:.8g} is below the smallest notional {rules.min_notional}"
+        return f"notional {float(notional):.8g} is below the smallest notional {float(rules.min_notional):.8g}"
     return ""

@@ -127,3 +127,76 @@ def pandas_feed(candles: Candles):
     frame["openinterest"] = 0.0
     minutes = candles.step_ms // 60_000
     return bt.feeds.PandasData(dataname=frame, timeframe=bt.TimeFrame.Minutes, compression=minutes)
+
+
+class Scripted(bt.Strategy):
+    """Do at the close of each bar what ``script`` says for its number; write down every notification."""
+
+    params = (("script", {}),)
+
+    def __init__(self):
+        self.events, self.orders = [], {}
+
+    def next(self):
+        action = self.p.script.get(len(self.data) - 1)
+        if action is not None:
+            action(self)
+
+    def notify_order(self, order):
+        row = (
+            len(self.data) - 1,
+            self.name_of(order),
+            order.getstatusname(),
+            order.executed.size,
+            order.executed.price,
+        )
+        self.events.append(row)
+
+    def notify_trade(self, trade):
+        if trade.isclosed:
+            self.events.append((len(self.data) - 1, "trade", "Closed", 0.0, round(trade.pnlcomm, 9)))
+
+    def name_of(self, order):
+        """Return the name under which the script placed an order, or what the broker placed it for."""
+        for name, mine in self.orders.items():
+            if mine.ref == order.ref:
+                return name
+        return order.info.get("protective", "unnamed")
+
+    def statuses(self, name):
+        """Return the statuses of an order in turn."""
+        return [row[2] for row in self.events if row[1] == name]
+
+
+def run_script(bars, script, setup: Setup | None = None, *, cerebro=FastCerebro, timeframe="1h", **params):
+    """Run scripted actions over bars; returns the broker and the strategy."""
+    main = cerebro(stdstats=False)
+    main.broker = spot_broker(setup or Setup(taker=0.0), **params)
+    main.adddata(CandleFeed(candles=candles_of(bars, timeframe)))
+    main.addstrategy(Scripted, script=script)
+    strategy = main.run()[0]
+    return main.broker, strategy
+
+
+def place(name, side, **options):
+    """Return an action that places an order and remembers it by name."""
+
+    def action(strategy):
+        strategy.orders[name] = getattr(strategy, side)(**options)
+
+    return action
+
+
+def withdraw(name):
+    """Return an action that cancels an order."""
+    return lambda strategy: strategy.cancel(strategy.orders[name])
+
+
+def both(*actions):
+    """Return the actions as one."""
+
+    def action(strategy):
+        for each in actions:
+            each(strategy)
+
+    return action
