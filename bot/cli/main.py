@@ -52,12 +52,13 @@ def _root(
 
 def _register() -> None:
     """Attach every command; their modules import nothing heavy at the top."""
-    from bot.cli import backtest, data, models, train
+    from bot.cli import backtest, data, models, predict, train
 
     app.add_typer(data.app, name="data")
     app.add_typer(train.app, name="train")
     app.add_typer(models.app, name="models")
     app.command("backtest")(backtest.backtest)
+    app.command("predict")(predict.predict)
 
 
 _register()

@@ -1,0 +1,135 @@
+"""``bot predict``: what a registered model says of the newest stored candle."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
+from bot.cli.output import Report
+from bot.home import Home
+from registry.errors import NoChampion
+
+if TYPE_CHECKING:
+    from bot.market.store import StoredSeries
+    from ml.engine import PredictionEngine
+    from ml.predictions import Prediction
+    from registry.model import StrategyModel
+
+__all__ = ["predict"]
+
+_REASONS = {
+    "warming": "there is not enough history before this bar, or it is off the grid of its timeframe",
+    "out_of_distribution": "this bar is unlike anything the model was trained on",
+    "error": "the model failed on this bar; the log says why",
+}
+
+
+def predict(
+    symbol: Annotated[str, typer.Argument(help="Such as BTCUSDT or BTC/USDT.")],
+    model_type: Annotated[str, typer.Option("--type", help="Type of the model, such as basic.")] = "basic",
+    timeframe: TimeframeOption = "1h",
+    version: Annotated[
+        str, typer.Option("--version", help="latest (the champion), newest (promoted or not) or a version.")
+    ] = "latest",
+    exchange: ExchangeOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the prediction for the newest stored candle: direction, confidence, price band and the model behind it."""
+    place = Home.resolve(home)
+    model = _select(place, symbol, model_type, timeframe, version)
+
+    from bot.market.store import CandleStore
+    from ml.engine import PredictionEngine
+
+    series = CandleStore(place.candles).read(model.symbol, model.timeframe, exchange)
+    engine = PredictionEngine(model)
+    found = engine.predict(series.candles)
+    document = _document(found, engine, model, series, datetime.now(UTC))
+    report = Report(as_json=as_json)
+    for line in _lines(document):
+        report.line(line)
+    report.document(document)
+
+
+def _select(place: Home, symbol: str, model_type: str, timeframe: str, version: str) -> StrategyModel:
+    from registry.store import PredictionModelRegistry
+
+    registry = PredictionModelRegistry(place.models)
+    try:
+        return registry.select_bundle(symbol=symbol, model_type=model_type, timeframe=timeframe, version=version)
+    except NoChampion as error:
+        raise NoChampion(f"{error}; to see what the newest version says: --version newest") from error
+
+
+def _document(
+    found: Prediction, engine: PredictionEngine, model: StrategyModel, series: StoredSeries, now: datetime
+) -> dict[str, Any]:
+    """Return the JSON document; numbers of a bar without a prediction are null."""
+    from ml.candles import format_ms
+
+    candles = series.candles
+    closes_ms = found.open_ms + candles.step_ms
+    trained = engine.trained_until_ms
+    return {
+        "symbol": model.symbol,
+        "timeframe": model.timeframe,
+        "exchange": series.exchange,
+        "bar": {
+            "open_time": format_ms(found.open_ms),
+            "close_time": format_ms(closes_ms),
+            "open_ms": found.open_ms,
+            "close": float(candles.close[-1]),
+            "age_seconds": round(now.timestamp() - closes_ms / 1000),
+        },
+        "model": {
+            "key": str(model.key),
+            "name": found.model_name,
+            "version": model.version_id,
+            "digest": model.digest,
+            "status": model.status,
+            "promoted": model.promoted,
+            "trained_until": None if trained is None else format_ms(trained),
+        },
+        "in_sample": trained is not None and closes_ms <= trained,
+        "horizon": engine.horizon,
+        "predicts_until": format_ms(closes_ms + engine.horizon * candles.step_ms),
+        "status": found.status.label,
+        "direction": found.direction,
+        "confidence": found.confidence,
+        "p_up": found.p_up,
+        "expected_return": found.expected_return,
+        "price": found.price,
+        "low": found.low,
+        "high": found.high,
+    }
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    """Return the same for a person."""
+    from bot.cli.model_figures import age_text
+
+    bar, model = document["bar"], document["model"]
+    standing = model["status"] if model["promoted"] else f"{model['status']}, never promoted"
+    series = f"{document['symbol']} {document['timeframe']} from {document['exchange']}"
+    lines = [
+        f"{series}, bar of {bar['open_time']}, closed {age_text(bar['age_seconds'])} ago at {bar['close']:,.10g}",
+        f"  model       {model['name']} ({standing}), trained until {model['trained_until']}",
+        f"  digest      {model['digest'][:16]}",
+        f"  status      {document['status']}",
+    ]
+    if document["status"] != "ok":
+        return [*lines, f"  no answer   {_REASONS.get(document['status'], 'the model does not answer for this bar')}"]
+    word = "up" if document["direction"] > 0 else "down"
+    lines += [
+        f"  direction   {word} by {document['predicts_until']}",
+        f"  confidence  {100 * document['confidence']:.1f} % that {word} is right (50 % is no opinion)",
+        f"  price       {document['price']:,.8g} expected ({100 * document['expected_return']:+.3f} %)",
+        f"  band        {document['low']:,.8g} to {document['high']:,.8g} in 9 of 10 cases",
+    ]
+    if document["in_sample"]:
+        lines.append("  note        the model was trained on this bar: this says nothing about its skill")
+    return lines
