@@ -73,6 +73,7 @@ def _document(
 
     candles = series.candles
     closes_ms = found.open_ms + candles.step_ms
+    outcome_ms = closes_ms + engine.horizon * candles.step_ms
     trained = engine.trained_until_ms
     return {
         "symbol": model.symbol,
@@ -94,9 +95,9 @@ def _document(
             "promoted": model.promoted,
             "trained_until": None if trained is None else format_ms(trained),
         },
-        "in_sample": trained is not None and closes_ms <= trained,
+        "in_sample": trained is not None and outcome_ms <= trained,
         "horizon": engine.horizon,
-        "predicts_until": format_ms(closes_ms + engine.horizon * candles.step_ms),
+        "predicts_until": format_ms(outcome_ms),
         "status": found.status.label,
         "direction": found.direction,
         "confidence": found.confidence,
@@ -131,5 +132,5 @@ def _lines(document: dict[str, Any]) -> list[str]:
         f"  band        {document['low']:,.8g} to {document['high']:,.8g} in 9 of 10 cases",
     ]
     if document["in_sample"]:
-        lines.append("  note        the model was trained on this bar: this says nothing about its skill")
+        lines.append("  note        the model was trained on the outcome of this bar: it is no forecast")
     return lines
