@@ -169,7 +169,12 @@ def _number_or_nan(value: Any) -> float:
 
 
 def _refuse_mixed(numbers: npt.NDArray[Any], unit: int, place: Callable[[int], str]) -> None:
-    """Refuse a row that would fall among the others if it were read in another unit."""
+    """Refuse a row that would fall among the others if it were read in another unit.
+
+    Reading it in the wrong one moves it by decades: a series without such a jump (old ones near 1970) is not mixed.
+    """
+    if len(numbers) < 2 or np.abs(np.diff(numbers)).max() < 2 * _YEAR_MS / 1000.0 * 1000.0**unit:
+        return
     found = np.searchsorted(_BORDERS, np.abs(numbers), side="right") - 1
     usual = numbers[found == unit].astype(np.float64)
     for other in sorted({int(unit_of) for unit_of in np.unique(found) if 0 <= unit_of < len(_UNITS)} - {unit}):
@@ -191,6 +196,8 @@ def _parse_texts(texts: list[str], place: Callable[[int], str]) -> ParsedTimes:
     zoned = np.fromiter((_ZONE.search(text) is not None for text in texts), dtype=bool, count=len(texts))
     if zoned.any() and not zoned.all():
         row = int(np.argmax(zoned != zoned[0]))
+        if _first_unreadable(texts[row : row + 1]) is not None:
+            raise _not_a_time(texts, row, place)
         what = ("without", "with") if zoned[0] else ("with", "without")
         raise DataError(
             f"{place(row)}: the time {texts[row]!r} is {what[0]} a time zone, the rows before are {what[1]}"
@@ -202,7 +209,7 @@ def _parse_texts(texts: list[str], place: Callable[[int], str]) -> ParsedTimes:
         moments = pd.to_datetime(texts, format="ISO8601", utc=True)
         local = pd.to_datetime(naive, format="ISO8601", utc=True) if zoned.any() else moments
     except (ValueError, TypeError, OverflowError):
-        raise _not_a_time(texts, _first_unreadable(texts), place) from None
+        raise _not_a_time(texts, _first_unreadable(texts) or 0, place) from None
     if moments.isna().any():
         raise _not_a_time(texts, int(np.argmax(moments.isna())), place)
     note = None
@@ -216,7 +223,7 @@ def _milliseconds(moments: Any) -> Integers:
     return values
 
 
-def _first_unreadable(texts: list[str]) -> int:
+def _first_unreadable(texts: list[str]) -> int | None:
     import pandas as pd
 
     for row, text in enumerate(texts):
@@ -226,7 +233,7 @@ def _first_unreadable(texts: list[str]) -> int:
             return row
         if moment.isna()[0]:
             return row
-    return 0
+    return None
 
 
 def _not_a_time(values: Sequence[Any] | npt.NDArray[Any], row: int, place: Callable[[int], str]) -> DataError:
