@@ -1,0 +1,58 @@
+"""One of several processes that use a registry at once; run as a program of its own.
+
+Usage: ``working.py FOLDER ROLE COUNT``. Prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from registry.names import ModelKey
+from registry.store import PredictionModelRegistry
+
+KEY = ModelKey("BTCUSDT", "basic", "1h")
+AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+FILES = ("model.txt", "metrics.json", "calibration.json", "feature_schema.json")
+
+
+def bundle(tag: str) -> dict[str, bytes]:
+    document = json.dumps({"schema_version": 1, "tag": tag}).encode()
+    return {name: document for name in ("metadata.json", *FILES)}
+
+
+def register(registry: PredictionModelRegistry, count: int) -> list[str]:
+    return [registry.register(KEY, bundle(f"{os.getpid()}-{i}"), at=AT).version_id for i in range(count)]
+
+
+def promote(registry: PredictionModelRegistry, count: int) -> int:
+    versions = [model.version_id for model in registry.list_bundles()]
+    for i in range(count):
+        registry.promote(KEY, versions[(i + os.getpid()) % len(versions)], at=AT, reason=f"turn {i}")
+    return count
+
+
+def read(registry: PredictionModelRegistry, _count: int) -> dict[str, int]:
+    """Read the champion until the file `stop` appears: through the registry, and through the link as P7 describes."""
+    stop, reads, swaps, last = registry.root / ".stop", 0, 0, ""
+    folder = registry.root / "BTCUSDT" / "basic"
+    while not stop.exists():
+        model = registry.select_bundle(symbol="BTCUSDT", model_type="basic", timeframe="1h")
+        tags = {json.loads(model.read(name))["tag"] for name in FILES} | {model.metadata["tag"]}
+        resolved = folder / os.readlink(folder / "latest-1h")
+        linked = {json.loads((resolved / name).read_bytes())["tag"] for name in ("metadata.json", *FILES)}
+        if len(tags) != 1 or len(linked) != 1:
+            raise SystemExit(f"mixed bundle: {tags} {linked}")
+        reads += 1
+        swaps += model.version_id != last
+        last = model.version_id
+    return {"reads": reads, "swaps": swaps}
+
+
+if __name__ == "__main__":
+    os.fsync = lambda _descriptor: None  # nobody cuts the power here, and the swaps come faster
+    work = {"register": register, "promote": promote, "read": read}[sys.argv[2]]
+    print(json.dumps(work(PredictionModelRegistry(Path(sys.argv[1]), lock_timeout=100.0), int(sys.argv[3]))))
