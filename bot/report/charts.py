@@ -105,7 +105,11 @@ def price_chart(curves: Curves, trades: Sequence[RoundTrip], split: int) -> Char
     if len(trades) <= _MOST_MARKED:
         entries = [(trade.entry_ms, trade.entry_price) for trade in trades]
         exits = [(trade.exit_ms, trade.exit_price) for trade in trades if trade.exit_ms is not None]
-        parts += [_dots(exits, curves, axis, "exit"), _dots(entries, curves, axis, "entry")]
+        parts += [
+            _dots(exits, curves, axis, "exit"),
+            _dots(exits, curves, axis, "hole"),
+            _dots(entries, curves, axis, "entry"),
+        ]
     parts.append(_ribbon(curves))
     return Chart("".join(parts), _left(axis, money), _times(curves.open_ms), "Price with the trades", 320)
 
@@ -257,7 +261,7 @@ def _ribbon(curves: Curves, columns: int = 1000) -> str:
     """Return the stretches in which something is held, along the bottom."""
     count = len(curves)
     edges = np.linspace(0, count, min(columns, count) + 1).astype(np.int64)
-    held = np.maximum.reduceat(curves.exposure, edges[:-1]) > 0.01
+    held = np.add.reduceat(curves.exposure, edges[:-1]) / np.diff(edges) > 0.4
     change = np.flatnonzero(np.diff(np.concatenate(([False], held, [False])).astype(np.int8)))
     x = edges[np.minimum(change, len(edges) - 1)] * (_SIDE / count)
     boxes = (f"M{a:.1f} 980H{b:.1f}V1000H{a:.1f}Z" for a, b in zip(x[::2], x[1::2], strict=True))

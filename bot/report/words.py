@@ -40,7 +40,9 @@ def percent(value: Any, digits: int = 1, *, signed: bool = False) -> str:
 
 def points(value: Any) -> str:
     """Return a fraction in basis points, ``30.0 bp``; one is a hundredth of a percent."""
-    return f"{10_000 * value:,.1f} bp".replace("-", "−") if _defined(value) else _DASH
+    return (
+        f"{10_000 * value + 0.0:,.1f} bp".replace("-0.0 bp", "0.0 bp").replace("-", "−") if _defined(value) else _DASH
+    )
 
 
 def number(value: Any, digits: int = 2) -> str:
@@ -112,16 +114,18 @@ def tiles(document: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     out = document["out_of_sample"]
     gain = out["total_return"]
     mood = "" if not _defined(gain) or abs(gain) < 1e-12 else ("good" if gain > 0 else "bad")
+    traded = _defined(out["sharpe"])
+    won = f"{percent(out['win_rate'], 0)} won, profit factor {number(out['profit_factor'])}"
     found = [
         ("Return after costs", percent(gain, signed=True), _beside_hold(out, "buy_and_hold_return"), mood),
         ("Deepest fall", percent(out["max_drawdown"]), _beside_hold(out, "buy_and_hold_max_drawdown"), ""),
-        ("Sharpe ratio", number(out["sharpe"]), f"Sortino {number(out['sortino'])}, a year", ""),
         (
-            "Closed trades",
-            f"{out['trades']:,}",
-            f"{percent(out['win_rate'], 0)} won, profit factor {number(out['profit_factor'])}",
+            "Sharpe ratio",
+            number(out["sharpe"]),
+            f"Sortino {number(out['sortino'])}, a year" if traded else "nothing held",
             "",
         ),
+        ("Closed trades", f"{out['trades']:,}", won if out["trades"] else "none", ""),
     ]
     if out["n"]:
         best = max(value for value in (out["majority_baseline"], out["last_sign_baseline"]) if _defined(value))
@@ -136,8 +140,8 @@ def tiles(document: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
             (
                 "Earned per bet",
                 points(out["gross_return_per_bet"]),
-                f"a round trip costs {points(round_trip(document))}",
-                "bad" if out["gross_return_per_bet"] < round_trip(document) else "good",
+                f"of {_bars(document['model']['horizon'])}; a round trip costs {points(round_trip(document))}",
+                "",
             ),
         ]
     return found
@@ -181,6 +185,10 @@ def _accuracy(block: Mapping[str, Any]) -> str:
 def _per_bet(block: Mapping[str, Any]) -> str:
     low, high = points(block["gross_return_per_bet_low"]), points(block["gross_return_per_bet_high"])
     return f"{points(block['gross_return_per_bet'])} ({low} to {high})" if block["n"] else _DASH
+
+
+def _bars(count: int) -> str:
+    return "1 bar" if count == 1 else f"{count} bars"
 
 
 def _change(value: float) -> str:
