@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.errors import BrokenModel
-from ml.kernels.trees import MISSING_LEFT, MISSING_RIGHT, ZERO_LEFT, ZERO_RIGHT
+from ml.kernels.trees import (
+    MISSING_LEFT,
+    MISSING_RIGHT,
+    ONLY_MISSING_RIGHT,
+    ONLY_ZERO_RIGHT,
+    ZERO_LEFT,
+    ZERO_RIGHT,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,7 +47,7 @@ class FlatTrees:
     trees : int
         Number of trees.
     arrays : tuple
-        ``source, variant, has_zero, feature, column, threshold, child, value, root, depth, shallow``.
+        ``source, variant, always, feature, column, threshold, child, value, root, depth, shallow``.
     """
 
     feature_names: tuple[str, ...]
@@ -182,7 +189,7 @@ class _Builder:
     def _splits(self, block: Block, count: int, place: str) -> tuple[Any, Any, Any, Any, Any]:
         """Return feature, float32 threshold, variant, left and right child of each split."""
         feature = _numbers(block, "split_feature", count, np.int64, place)
-        threshold = _numbers(block, "threshold", count, np.float64, place)
+        threshold = _numbers(block, "threshold", count, np.float64, place, infinite=True)
         decision = _numbers(block, "decision_type", count, np.int64, place)
         left = _numbers(block, "left_child", count, np.int64, place)
         right = _numbers(block, "right_child", count, np.int64, place)
@@ -195,9 +202,12 @@ class _Builder:
             raise BrokenModel(f"{place} of the LightGBM model has an unknown missing type")
         default_left = (decision & _DEFAULT_LEFT) != 0
         goes_left = np.where(missing == _MISSING_NONE, threshold >= 0, default_left)  # NaN counts as zero under "none"
-        variant = np.where(goes_left, MISSING_LEFT, MISSING_RIGHT)
         is_zero = missing == _MISSING_ZERO
+        variant = np.where(goes_left, MISSING_LEFT, MISSING_RIGHT)
         variant[is_zero] = np.where(default_left, ZERO_LEFT, ZERO_RIGHT)[is_zero]
+        apart = np.isposinf(threshold) & ~goes_left  # all that is not missing goes left, +inf too
+        variant[apart] = np.where(is_zero, ONLY_ZERO_RIGHT, ONLY_MISSING_RIGHT)[apart]
+        threshold[apart] = 0.0
         return feature, _float32_below(threshold), variant, left, right
 
     def arrays(self) -> tuple[Any, ...]:
@@ -210,7 +220,7 @@ class _Builder:
         return (
             source,
             variant,
-            bool((variant >= ZERO_LEFT).any()),
+            bool((variant >= ZERO_LEFT).any()),  # zero or an infinite threshold: rows without NaN are expanded too
             joined["feature"].astype(np.int32),
             joined["column"].astype(np.int32),
             joined["threshold"].astype(np.float32),
@@ -247,8 +257,8 @@ def _integer(block: Block, key: str, place: str, default: int | None = None) -> 
         raise BrokenModel(f"{place} of the LightGBM model is damaged: {key} is {text!r}, expected a number") from error
 
 
-def _numbers(block: Block, key: str, count: int, dtype: Any, place: str) -> Any:
-    """Return ``count`` finite numbers of one line."""
+def _numbers(block: Block, key: str, count: int, dtype: Any, place: str, *, infinite: bool = False) -> Any:
+    """Return ``count`` numbers of one line, finite unless infinities are allowed."""
     words = block.get(key, "").split()
     if len(words) != count:
         raise BrokenModel(f"{place} of the LightGBM model is damaged: {key} has {len(words)} values, expected {count}")
@@ -260,6 +270,6 @@ def _numbers(block: Block, key: str, count: int, dtype: Any, place: str) -> Any:
         raise BrokenModel(
             f"{place} of the LightGBM model is damaged: {key} holds a word that is not a number"
         ) from error
-    if dtype is np.float64 and not np.isfinite(numbers).all():
+    if dtype is np.float64 and (np.isnan(numbers) if infinite else ~np.isfinite(numbers)).any():
         raise BrokenModel(f"{place} of the LightGBM model is damaged: {key} holds a value that is not finite")
     return numbers

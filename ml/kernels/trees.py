@@ -6,7 +6,7 @@ child: stepping on it changes nothing, which lets eight trees, or eight rows, wa
 
 Why float32 thresholds lose nothing: a row is float32, and ``x <= t`` for a double ``t`` holds exactly when ``x <= t'`` with
 ``t'`` the largest float32 that is not above ``t``. Why no node asks for missing values: a feature is given to the walk in
-up to four variants (`MISSING_LEFT` ...), in which the values that a node sends to its default side are -inf or +inf. Leaf
+some of six variants (`MISSING_LEFT` ...), in which the values that a node sends to its default side are -inf or +inf. Leaf
 values are doubles and are added in tree order, which fixes every bit of the sum.
 """
 
@@ -15,12 +15,23 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-__all__ = ["MISSING_LEFT", "MISSING_RIGHT", "ZERO_LEFT", "ZERO_RIGHT", "score_row", "score_rows"]
+__all__ = [
+    "MISSING_LEFT",
+    "MISSING_RIGHT",
+    "ONLY_MISSING_RIGHT",
+    "ONLY_ZERO_RIGHT",
+    "ZERO_LEFT",
+    "ZERO_RIGHT",
+    "score_row",
+    "score_rows",
+]
 
 MISSING_LEFT = 0  # NaN goes left
 MISSING_RIGHT = 1
 ZERO_LEFT = 2  # NaN and zero go left: LightGBM's zero_as_missing
 ZERO_RIGHT = 3
+ONLY_MISSING_RIGHT = 4  # the threshold is infinite: NaN goes right, all else left
+ONLY_ZERO_RIGHT = 5  # the same for NaN and zero
 
 _BLOCK = 64  # rows; they and one tree stay in the first-level cache
 _ZERO = np.float32(1e-35)  # LightGBM takes values up to kZeroThreshold for zero
@@ -48,11 +59,12 @@ def _expand(rows, source, variant, out):
     for j in range(source.shape[0]):
         kind = variant[j]
         side = np.float32(-np.inf) if kind in (MISSING_LEFT, ZERO_LEFT) else np.float32(np.inf)
-        zero = kind >= ZERO_LEFT
+        zero = kind in (ZERO_LEFT, ZERO_RIGHT, ONLY_ZERO_RIGHT)
+        only = kind in (ONLY_MISSING_RIGHT, ONLY_ZERO_RIGHT)
         for i in range(rows.shape[0]):
             x = rows[i, source[j]]
             missing = np.isnan(x) or (zero and -_ZERO <= x <= _ZERO)
-            out[i, j] = side if missing else x
+            out[i, j] = side if missing else (-side if only else x)
 
 
 @nb.njit(cache=True, nogil=True)
@@ -135,7 +147,7 @@ def _walk_block(rows, threshold, feature, child, value, root, depth, shallow, ou
 
 
 @nb.njit(cache=True, nogil=True)
-def score_rows(rows, out, source, variant, has_zero, feature, column, threshold, child, value, root, depth, shallow):
+def score_rows(rows, out, source, variant, always, feature, column, threshold, child, value, root, depth, shallow):
     """Write the raw scores of many rows into ``out``.
 
     Parameters
@@ -147,9 +159,9 @@ def score_rows(rows, out, source, variant, has_zero, feature, column, threshold,
     source : int32 array, shape (P,)
         Feature of each (feature, variant) pair that some node needs.
     variant : int8 array, shape (P,)
-        Variant of each pair: `MISSING_LEFT`, `MISSING_RIGHT`, `ZERO_LEFT` or `ZERO_RIGHT`.
-    has_zero : bool
-        Whether a node takes zero for missing; only then must rows without NaN be expanded too.
+        Variant of each pair, `MISSING_LEFT` to `ONLY_ZERO_RIGHT`.
+    always : bool
+        Whether rows without NaN must be expanded too: a node takes zero for missing, or has an infinite threshold.
     feature, column : int32 arrays, shape (nodes,)
         Feature of each node in ``rows``, and its pair in the expanded rows.
     threshold : float32 array, shape (nodes,)
@@ -166,7 +178,7 @@ def score_rows(rows, out, source, variant, has_zero, feature, column, threshold,
     for first in range(0, count, _BLOCK):
         last = min(count, first + _BLOCK)
         block = rows[first:last]
-        if has_zero or _has_nan(block):
+        if always or _has_nan(block):
             expanded = scratch[: last - first]
             _expand(block, source, variant, expanded)
             _walk_block(expanded, threshold, column, child, value, root, depth, shallow, out[first:last])
@@ -175,12 +187,12 @@ def score_rows(rows, out, source, variant, has_zero, feature, column, threshold,
 
 
 @nb.njit(cache=True, nogil=True)
-def score_row(rows, source, variant, has_zero, feature, column, threshold, child, value, root, depth, shallow):
+def score_row(rows, source, variant, always, feature, column, threshold, child, value, root, depth, shallow):
     """Return the raw score of a lone row, shape (1, F), with the bits that `score_rows` gives it.
 
     The parameters are those of `score_rows`. Eight trees walk at once where `score_rows` walks eight rows.
     """
-    if has_zero or _has_nan(rows):
+    if always or _has_nan(rows):
         expanded = np.empty((1, source.shape[0]), dtype=np.float32)
         _expand(rows, source, variant, expanded)
         return _walk_row(expanded[0], threshold, column, child, value, root, depth, shallow)
