@@ -154,7 +154,7 @@ def list_series(home: HomeOption = None, as_json: JsonOption = False) -> None:
     store = _store(home)
     report = Report(as_json=as_json)
     rows = [describe_series(series) for series in store.list()]
-    columns = ("symbol", "timeframe", "exchange", "bars", "first", "last")
+    columns = ("symbol", "timeframe", "exchange", "bars", "first", "last", "features_from")
     if rows:
         report.table(f"Candles under {store.root}", columns, [[row[column] for column in columns] for row in rows])
     else:

@@ -170,4 +170,6 @@ def _jumps(close: Floats) -> Integers:
 
 def _found(kind: str, rows: Any, text: str) -> Iterator[Finding]:
     if len(rows):
-        yield Finding(kind, np.asarray(rows, dtype=np.int64), f"{len(rows)} bars {text}")
+        yield Finding(
+            kind, np.asarray(rows, dtype=np.int64), f"{len(rows)} {'bar' if len(rows) == 1 else 'bars'} {text}"
+        )

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
+
 from ml.candles import Candles
 
 FILTERS = [
@@ -75,28 +77,25 @@ class FakeBinance:
 
     def rows(self, query: dict[str, str]) -> list:
         c = self.candles
-        first, last = int(query.get("startTime", 0)), int(query.get("endTime", self.now_ms))
-        limit = min(int(query.get("limit", 500)), self.page)
-        found = []
-        for i in range(len(c)):
-            time = int(c.open_ms[i])
-            if not first <= time <= min(last, self.now_ms):
-                continue
-            found.append(
-                [
-                    time,
-                    *(f"{getattr(c, name)[i]:.8f}" for name in ("open", "high", "low", "close", "volume")),
-                    time + c.step_ms - 1,
-                    f"{c.quote_volume[i]:.8f}",
-                    int(c.trades[i]),
-                    f"{c.taker_buy_base[i]:.8f}",
-                    f"{c.taker_buy_quote[i]:.8f}",
-                    "0",
-                ]
-            )
-            if len(found) == limit:
-                break
-        return found
+        limit = min(int(query.get("limit", "500")), self.page)
+        first, last = int(query.get("startTime", "0")), min(int(query.get("endTime", self.now_ms)), self.now_ms)
+        begin = int(np.searchsorted(c.open_ms, first))
+        end = min(int(np.searchsorted(c.open_ms, last, side="right")), begin + limit)
+        return [self._row(i) for i in range(begin, end)]
+
+    def _row(self, i: int) -> list:
+        c = self.candles
+        time = int(c.open_ms[i])
+        return [
+            time,
+            *(f"{getattr(c, name)[i]:.8f}" for name in ("open", "high", "low", "close", "volume")),
+            time + c.step_ms - 1,
+            f"{c.quote_volume[i]:.8f}",
+            int(c.trades[i]),
+            f"{c.taker_buy_base[i]:.8f}",
+            f"{c.taker_buy_quote[i]:.8f}",
+            "0",
+        ]
 
 
 @contextmanager
