@@ -129,7 +129,7 @@ def _features(values: Sequence[str], candles: Candles) -> tuple[str, ...] | None
     from ml.features.catalogue import select_names
 
     words = _words(values)
-    return tuple(select_names(words, candles.columns, candles.timeframe)) if words else None
+    return tuple(select_names(words, candles.timeframe, candles.columns)) if words else None
 
 
 def _parameters(values: Sequence[str]) -> dict[str, Any]:
