@@ -1,8 +1,9 @@
 """Calibration: how a raw score becomes a probability that may be believed, and how that is measured.
 
-The map is a slope without an intercept, ``p = sigmoid(a s)`` with ``a >= 0``: on weak signals it is the only map that helps
-from a few hundred rows on, and it can never turn a forecast round. Widths of price bands are quantiles of standardised
-out-of-sample residuals.
+The map is a slope without an intercept, ``p = sigmoid(a c tanh(s / c))`` with ``a >= 0``: on weak signals a map with one
+free number is the only one that helps from a few hundred rows on, and it can never turn a forecast round. The scale ``c`` is
+one and a half times the usual size of a score: a score beyond what the record could check does not raise the stated
+probability much further. Widths of price bands are quantiles of standardised out-of-sample residuals.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ MINIMUM_ROWS = 500
 _SLOPE_ROWS = 5_000
 _RESIDUAL_ROWS = 1_000
 _RIDGE = 10.0
+_SATURATION = 1.5  # scores saturate at this multiple of their root mean square
 _SCHEMA_VERSION = 1
 
 
@@ -52,7 +54,7 @@ class Calibration:
     Attributes
     ----------
     slope
-        ``a`` in ``p_up = sigmoid(a * score)``, never negative.
+        ``a`` in ``p_up = sigmoid(a c tanh(score / c))``, never negative.
     return_per_edge
         ``b`` in ``expected_return = sigma * b * (2 p_up - 1)``, never negative; ``sigma`` is the volatility of one bar.
     residual_low, residual_median, residual_high
@@ -63,6 +65,8 @@ class Calibration:
         Thinned out-of-sample rows that the slope was fitted on.
     residual_rows
         Thinned out-of-sample rows that the quantiles were taken from.
+    score_scale
+        ``c`` above; 0 stands for one without end, ``p_up = sigmoid(a score)``.
     """
 
     slope: float
@@ -73,14 +77,25 @@ class Calibration:
     horizon: int
     rows: int
     residual_rows: int
+    score_scale: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that no prediction could be published with."""
-        numbers = (self.slope, self.return_per_edge, self.residual_low, self.residual_median, self.residual_high)
+        numbers = (
+            self.slope,
+            self.score_scale,
+            self.return_per_edge,
+            self.residual_low,
+            self.residual_median,
+            self.residual_high,
+        )
         if not all(math.isfinite(number) for number in numbers):
             raise BrokenModel(f"calibration holds a number that is not finite: {numbers}")
-        if self.slope < 0 or self.return_per_edge < 0:
-            raise BrokenModel(f"slope {self.slope} and return per edge {self.return_per_edge} may not be negative")
+        if min(self.slope, self.score_scale, self.return_per_edge) < 0:
+            raise BrokenModel(
+                f"slope {self.slope}, score scale {self.score_scale} and return per edge {self.return_per_edge} "
+                "may not be negative"
+            )
         if not self.residual_low <= self.residual_median <= self.residual_high:
             raise BrokenModel("residual quantiles are not in order")
         if self.horizon < 1:
@@ -138,6 +153,7 @@ def apply_calibration(raw: Floats, sigma: Floats, close: Floats, calibration: Ca
         np.ascontiguousarray(sigma, dtype=np.float64),
         np.ascontiguousarray(close, dtype=np.float64),
         calibration.slope,
+        calibration.score_scale,
         calibration.return_per_edge,
         calibration.residual_low,
         calibration.residual_high,
@@ -146,21 +162,21 @@ def apply_calibration(raw: Floats, sigma: Floats, close: Floats, calibration: Ca
     return out
 
 
-def calibrated(raw: Floats, slope: float) -> Floats:
-    """Return ``sigmoid(slope * raw)``, shape (n,), with the bits that ``apply_calibration`` publishes."""
+def calibrated(raw: Floats, slope: float, score_scale: float = 0.0) -> Floats:
+    """Return the probabilities of a rise, shape (n,), with the bits that ``apply_calibration`` publishes."""
     from ml.kernels.calibration import calibrated_probability
 
     out = np.empty(len(raw))
-    calibrated_probability(np.ascontiguousarray(raw, dtype=np.float64), float(slope), out)
+    calibrated_probability(np.ascontiguousarray(raw, dtype=np.float64), float(slope), float(score_scale), out)
     return out
 
 
-def fit_slope(raw: Floats, rose: Flags) -> float:
-    """Return the slope of a ridge-penalised logistic regression without intercept, at least 0.
+def fit_slope(raw: Floats, rose: Flags) -> tuple[float, float]:
+    """Return slope and scale of the map: a ridge-penalised logistic regression without intercept, slope at least 0.
 
-    Minimises ``sum log(1 + exp(-y a s)) + ridge / 2 (a rms(s))^2`` with y = +-1 by Newton steps; the penalty is stated for
-    scores of unit size, so a model may scale its scores as it likes. Only the last 5,000 rows count; below 500 rows, or
-    where the scores are all zero, the slope is 0.
+    With ``t = c tanh(s / c)`` and c = 1.5 rms(s) it minimises ``sum log(1 + exp(-y a t)) + ridge / 2 (a rms(t))^2``, y = +-1,
+    by Newton steps; scale and penalty follow the size of the scores, so a model may scale them as it likes. Only the last 5,000
+    rows count; below 500 rows, or where the scores are all zero, both numbers are 0.
 
     Parameters
     ----------
@@ -170,10 +186,12 @@ def fit_slope(raw: Floats, rose: Flags) -> float:
         Whether the return was positive; ties are not among the rows.
     """
     raw, rose = raw[-_SLOPE_ROWS:], rose[-_SLOPE_ROWS:]
-    size = math.sqrt(float(np.mean(raw * raw))) if len(raw) else 0.0
-    if len(raw) < MINIMUM_ROWS or size == 0.0:
-        return 0.0
-    score = raw / size
+    scale = _SATURATION * math.sqrt(float(np.mean(raw * raw))) if len(raw) else 0.0
+    if len(raw) < MINIMUM_ROWS or scale == 0.0:
+        return 0.0, 0.0
+    score = scale * np.tanh(raw / scale)
+    size = math.sqrt(float(np.mean(score * score)))
+    score /= size
     target = rose.astype(np.float64)
     slope = 0.0
     for _ in range(50):
@@ -184,7 +202,7 @@ def fit_slope(raw: Floats, rose: Flags) -> float:
         slope -= step
         if abs(step) < 1e-12:
             break
-    return max(0.0, slope / size)
+    return max(0.0, slope / size), scale
 
 
 def fit_calibration(raw: Floats, returns: Floats, sigma: Floats, *, horizon: int) -> Calibration:
@@ -203,19 +221,19 @@ def fit_calibration(raw: Floats, returns: Floats, sigma: Floats, *, horizon: int
         ``return_per_edge`` is the regression of ``r / sigma`` on ``2 p - 1`` without intercept, cut off at 0 so that the
         expected return never contradicts the direction. Without any row the band is that of a normal law.
     """
-    slope = fit_slope(raw, returns > 0)
+    slope, scale = fit_slope(raw, returns > 0)
     rows = min(len(raw), _SLOPE_ROWS)
     known = np.isfinite(sigma) & (sigma > 0)
-    edge = 2.0 * calibrated(raw[known], slope) - 1.0
+    edge = 2.0 * calibrated(raw[known], slope, scale) - 1.0
     move = returns[known] / sigma[known]
     square = float(np.sum(edge * edge))
     per_edge = max(0.0, float(np.sum(edge * move)) / square) if square > 0 else 0.0
     residuals = (move - per_edge * edge)[-_RESIDUAL_ROWS:]
     if len(residuals) == 0:
         width = 1.6448536269514722 * math.sqrt(horizon)
-        return Calibration(slope, per_edge, -width, 0.0, width, horizon, rows, 0)
+        return Calibration(slope, per_edge, -width, 0.0, width, horizon, rows, 0, scale)
     low, middle, high = conformal_quantiles(residuals)
-    return Calibration(slope, per_edge, low, middle, high, horizon, rows, len(residuals))
+    return Calibration(slope, per_edge, low, middle, high, horizon, rows, len(residuals), scale)
 
 
 def conformal_quantiles(residuals: Floats) -> tuple[float, float, float]:

@@ -22,14 +22,24 @@ def _sigmoid(x):
 
 
 @njit(cache=True)
-def calibrated_probability(raw, slope, out):
-    """Write ``sigmoid(slope * raw)`` of float64 ``raw`` (n,) into ``out`` (n,); NaN stays NaN."""
-    for i in range(raw.shape[0]):
-        out[i] = _sigmoid(slope * raw[i]) if math.isfinite(raw[i]) else math.nan
+def _probability(score, slope, scale):
+    if scale > 0.0:
+        return _sigmoid(slope * (scale * math.tanh(score / scale)))
+    return _sigmoid(slope * score)
 
 
 @njit(cache=True)
-def publish(raw, sigma, close, slope, return_per_edge, low, high, out):
+def calibrated_probability(raw, slope, scale, out):
+    """Write ``sigmoid(slope scale tanh(raw / scale))`` of float64 ``raw`` (n,) into ``out`` (n,); NaN stays NaN.
+
+    A ``scale`` of 0 stands for one without end: ``sigmoid(slope raw)``.
+    """
+    for i in range(raw.shape[0]):
+        out[i] = _probability(raw[i], slope, scale) if math.isfinite(raw[i]) else math.nan
+
+
+@njit(cache=True)
+def publish(raw, sigma, close, slope, scale, return_per_edge, low, high, out):
     """Write the seven published numbers of each bar into ``out`` (n, 7), in the order of ``PREDICTION_COLUMNS``.
 
     ``raw``, ``sigma`` (volatility of one bar's log return) and ``close`` are float64 (n,). A bar with a number that is not
@@ -43,7 +53,7 @@ def publish(raw, sigma, close, slope, return_per_edge, low, high, out):
             for j in range(7):
                 out[i, j] = math.nan
             continue
-        p = _sigmoid(slope * s)
+        p = _probability(s, slope, scale)
         expected = v * (return_per_edge * (2.0 * p - 1.0))
         out[i, 0] = c * math.exp(expected)
         out[i, 1] = expected

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.baselines import fit_baselines
-from ml.calibration import apply_calibration, calibrated, fit_calibration, fit_slope
+from ml.calibration import apply_calibration, calibrated, fit_calibration
 from ml.record import OutOfSample
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _calibrated(part: dict[str, Any], earlier: list[dict[str, Any]], horizon: in
     calibration = fit_calibration(past_raw, past_returns, past_sigma, horizon=horizon)
     values = apply_calibration(raw, part["sigma"], np.ones(len(raw)), calibration)
     return {
-        "p_up": calibrated(raw, fit_slope(past_raw, past_returns > 0)),
+        "p_up": calibrated(raw, calibration.slope, calibration.score_scale),
         "expected_return": values[:, 1],
         "low": np.log(values[:, 5]),
         "high": np.log(values[:, 6]),
