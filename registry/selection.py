@@ -104,7 +104,7 @@ def not_found(shelf: Shelf, timeframe: str | None, shelves: Sequence[Shelf]) -> 
     else:
         symbols = sorted({each.symbol for each in frames_of})
         hint = suggestion(shelf.symbol, symbols)
-        hint = hint or (f"; known symbols: {', '.join(symbols[:8])}" if symbols else "; the registry is empty")
+        hint += f"; known symbols: {', '.join(symbols[:8])}" if symbols else "; the registry is empty"
     return ModelNotFound(f"no model {wanted} in {shelf.root}{hint}; train it with '{train}'")
 
 

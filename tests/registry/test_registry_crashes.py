@@ -19,7 +19,11 @@ PROGRAM = Path(__file__).with_name("crashing.py")
 def test_a_killed_writer_leaves_a_valid_registry(tmp_path, scenario, least):
     """At every point readers see the state before or the state after, whole, and the next writer succeeds."""
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(tmp_path), scenario], capture_output=True, text=True, check=False, timeout=250
+        [sys.executable, str(PROGRAM), str(tmp_path), scenario],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

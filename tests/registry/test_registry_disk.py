@@ -109,7 +109,7 @@ def test_a_full_disk_during_registration_leaves_no_files(registry, key, files, a
     for _ in range(2):
         with pytest.raises(RegistryUnwritable, match="cannot register: No space left on device"):
             registry.register(key, files(), at=at)
-        assert os.listdir(registry.root / "BTCUSDT/basic") == [".lock"]
+        assert [path.name for path in (registry.root / "BTCUSDT/basic").iterdir()] == [".lock"]
     monkeypatch.undo()
     assert registry.list_bundles() == registry.validate() == registry.leftovers() == []
     assert registry.register(key, files(), at=at).version_id.endswith("_v1")
@@ -141,7 +141,9 @@ def test_when_even_cutting_the_ledger_fails_the_next_writer_heals_it(ready, key,
 
     monkeypatch.setattr(os, "ftruncate", fail)
     real = os.write
-    monkeypatch.setattr(os, "write", lambda d, data: real(d, bytes(data)[:60]) if bytes(data)[:9] == b'{"action"' else fail())
+    monkeypatch.setattr(
+        os, "write", lambda d, data: real(d, bytes(data)[:60]) if bytes(data)[:9] == b'{"action"' else fail()
+    )
     with pytest.raises(RegistryUnwritable, match="Input/output error"):
         ready.archive(key, "2026-11-20T120000Z_1h_v2", at=at, reason="")
     monkeypatch.undo()

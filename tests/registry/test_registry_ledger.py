@@ -22,7 +22,13 @@ def path(tmp_path):
 
 
 def add(path, action="register", number=1, model=MODEL, **extra):
-    row = {"at": AT, "timeframe": "1h", "version": f"2026-11-20T120000Z_1h_v{number}", "manifest": "0" * 64, "reason": "why"}
+    row = {
+        "at": AT,
+        "timeframe": "1h",
+        "version": f"2026-11-20T120000Z_1h_v{number}",
+        "manifest": "0" * 64,
+        "reason": "why",
+    }
     return append_row(path, read_ledger(path, model), action=action, **(row | extra))
 
 
@@ -62,7 +68,14 @@ def test_a_time_is_written_in_utc(path):
 
 
 def test_evidence_becomes_plain_json(path):
-    evidence = {"nan": math.nan, "inf": -math.inf, "np": np.float32(0.5), "flag": np.bool_(True), "list": (1, np.arange(2)), "at": AT}
+    evidence = {
+        "nan": math.nan,
+        "inf": -math.inf,
+        "np": np.float32(0.5),
+        "flag": np.bool_(True),
+        "list": (1, np.arange(2)),
+        "at": AT,
+    }
     row = add(path, evidence=evidence)
     expected = {"nan": None, "inf": None, "np": 0.5, "flag": True, "list": [1, [0, 1]], "at": str(AT)}
     assert row.evidence == read_ledger(path, MODEL).rows[0].evidence == expected
@@ -117,7 +130,7 @@ def test_every_changed_byte_is_found(path, monkeypatch):
             damaged = bytearray(sound)
             damaged[position] ^= flip
             path.write_bytes(damaged)
-            with pytest.raises(InvalidLedger, match="ledger.jsonl:[1-3]: "):
+            with pytest.raises(InvalidLedger, match=r"ledger.jsonl:[1-3]: "):
                 read_ledger(path, MODEL)
     for replacement in b"\x00 }\n5":  # the newline that ends the last row
         path.write_bytes(sound[:-1] + bytes([replacement]))
@@ -130,7 +143,16 @@ def test_a_removed_inserted_or_moved_row_is_found(path):
     for number in (1, 2, 3):
         add(path, number=number)
     a, b, c = path.read_bytes().splitlines(keepends=True)
-    for lines in ([b, c], [a, c], [a, c, b], [a, a, b, c], [a, b, b, c], [b"\n", a, b, c], [a, b"{}\n", b], [a, b"[]\n"]):
+    for lines in (
+        [b, c],
+        [a, c],
+        [a, c, b],
+        [a, a, b, c],
+        [a, b, b, c],
+        [b"\n", a, b, c],
+        [a, b"{}\n", b],
+        [a, b"[]\n"],
+    ):
         path.write_bytes(b"".join(lines))
         with pytest.raises(InvalidLedger):
             read_ledger(path, MODEL)
@@ -186,7 +208,7 @@ def test_rows_that_contradict_each_other_are_refused(path):
     with pytest.raises(InvalidLedger, match="registered twice"):
         replay([row, row], "ledger")
     add(path, "promote", number=2)
-    with pytest.raises(InvalidLedger, match="promote of .*_v2, which was not registered"):
+    with pytest.raises(InvalidLedger, match=r"promote of .*_v2, which was not registered"):
         replay(read_ledger(path, MODEL).rows, "ledger")
 
 

@@ -13,7 +13,7 @@ def test_a_second_writer_waits_and_gives_up(tmp_path):
     with exclusive(tmp_path, 1.0):
         started = time.monotonic()
         with (
-            pytest.raises(RegistryBusy, match="another process registers or promotes here .waited 0.1 s.: try again"),
+            pytest.raises(RegistryBusy, match=r"another process registers or promotes here .waited 0.1 s.: try again"),
             exclusive(tmp_path, 0.1),
         ):
             pytest.fail("two writers held the lock")

@@ -16,26 +16,52 @@ from registry.manifest import (
 )
 
 
-@pytest.mark.parametrize("name", [f"model{suffix}" for suffix in ALLOWED_SUFFIXES] + ["oos_predictions.parquet", "_a-1.txt"])
+@pytest.mark.parametrize(
+    "name", [f"model{suffix}" for suffix in ALLOWED_SUFFIXES] + ["oos_predictions.parquet", "_a-1.txt"]
+)
 def test_formats_that_cannot_run_code_are_allowed(name):
     check_file_name(name, "here")
 
 
 @pytest.mark.parametrize(
     "name",
-    ["model.pkl", "model.joblib", "model.h5", "model.keras", "model.pt", "run.py", "lib.so", "model.txt.pkl", "MODEL.TXT", "model"],
+    [
+        "model.pkl",
+        "model.joblib",
+        "model.h5",
+        "model.keras",
+        "model.pt",
+        "run.py",
+        "lib.so",
+        "model.txt.pkl",
+        "MODEL.TXT",
+        "model",
+    ],
 )
 def test_other_formats_are_refused(name):
-    with pytest.raises(InvalidBundle, match="not allowed in a bundle: expected one of .txt .json"):
+    with pytest.raises(InvalidBundle, match=r"not allowed in a bundle: expected one of .txt .json"):
         check_file_name(name, "here")
 
 
 @pytest.mark.parametrize(
     "name",
-    ["/etc/x.txt", "../x.txt", "a/b.txt", "a\\b.txt", "..txt", ".hidden.txt", "", ".", "x..txt", "a\x00.txt", "a.txt\n", "a" * 200 + ".txt"],
+    [
+        "/etc/x.txt",
+        "../x.txt",
+        "a/b.txt",
+        "a\\b.txt",
+        "..txt",
+        ".hidden.txt",
+        "",
+        ".",
+        "x..txt",
+        "a\x00.txt",
+        "a.txt\n",
+        "a" * 200 + ".txt",
+    ],
 )
 def test_paths_are_refused(name):
-    with pytest.raises(InvalidBundle, match="not a file name|not allowed"):
+    with pytest.raises(InvalidBundle, match=r"not a file name|not allowed"):
         check_file_name(name, "here")
 
 
@@ -70,8 +96,14 @@ def test_a_caller_does_not_write_the_manifest():
         (b'{"schema_version": 1, "files": {"x.txt": {}}}', "expected sha256 and bytes"),
         (b'{"schema_version": 1, "files": {"x.txt": 3}}', "expected sha256 and bytes"),
         (b'{"schema_version": 1, "files": {"x.txt": {"sha256": "00", "bytes": 1}}}', "64 hexadecimal digits"),
-        (json.dumps({"schema_version": 1, "files": {"x.txt": {"sha256": "0" * 64, "bytes": -1}}}).encode(), "not a size"),
-        (json.dumps({"schema_version": 1, "files": {"x.txt": {"sha256": "0" * 64, "bytes": True}}}).encode(), "not a size"),
+        (
+            json.dumps({"schema_version": 1, "files": {"x.txt": {"sha256": "0" * 64, "bytes": -1}}}).encode(),
+            "not a size",
+        ),
+        (
+            json.dumps({"schema_version": 1, "files": {"x.txt": {"sha256": "0" * 64, "bytes": True}}}).encode(),
+            "not a size",
+        ),
     ],
 )
 def test_a_manifest_of_another_form_is_refused(data, message):
@@ -118,7 +150,7 @@ def test_a_changed_file_is_refused(folder, manifest):
     with pytest.raises(InvalidBundle, match=r"'b.txt' was changed"):
         manifest.read(folder, "b.txt")
     (folder / "b.txt").write_bytes(b"three")
-    with pytest.raises(InvalidBundle, match="5 bytes, manifest.json says 3"):
+    with pytest.raises(InvalidBundle, match=r"5 bytes, manifest.json says 3"):
         manifest.check_names(folder)
     with pytest.raises(InvalidBundle, match=r"'b.txt' was changed"):
         manifest.read(folder, "b.txt")

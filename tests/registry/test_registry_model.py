@@ -9,7 +9,9 @@ from registry.store import PredictionModelRegistry
 
 def test_documents_are_read_as_plain_data(registry, key, files, at):
     model = registry.register(key, files("x"), at=at)
-    assert model.metadata["tag"] == model.metrics["tag"] == model.feature_schema["tag"] == model.calibration["tag"] == "x"
+    assert (
+        model.metadata["tag"] == model.metrics["tag"] == model.feature_schema["tag"] == model.calibration["tag"] == "x"
+    )
     assert model.metadata is model.metadata
     assert model.metadata.get("timeframe") is None
 
@@ -27,7 +29,7 @@ def test_nothing_is_read_before_it_is_asked_for(registry, key, files, at, monkey
 def test_a_bundle_without_metrics_has_none(registry, key, files, at):
     model = registry.register(key, {"metadata.json": files()["metadata.json"]}, at=at)
     assert model.metrics == {}
-    with pytest.raises(InvalidBundle, match="this bundle has no 'feature_schema.json'; it has metadata.json"):
+    with pytest.raises(InvalidBundle, match=r"this bundle has no 'feature_schema.json'; it has metadata.json"):
         _ = model.feature_schema
 
 
@@ -37,7 +39,7 @@ def test_every_read_is_checked_when_it_is_made(registry, key, files, at):
     model.verify()
     path = model.path / "calibration.json"
     path.write_bytes(path.read_bytes().replace(b"1.0", b"9.0"))
-    with pytest.raises(InvalidBundle, match="'calibration.json' was changed"):
+    with pytest.raises(InvalidBundle, match=r"'calibration.json' was changed"):
         _ = model.calibration
 
 

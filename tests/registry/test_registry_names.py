@@ -39,7 +39,8 @@ def test_what_is_no_type_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "milliseconds"), [("1s", 1000), ("1m", 60_000), ("4h", 14_400_000), ("1d", 86_400_000), ("2w", 1_209_600_000)]
+    ("text", "milliseconds"),
+    [("1s", 1000), ("1m", 60_000), ("4h", 14_400_000), ("1d", 86_400_000), ("2w", 1_209_600_000)],
 )
 def test_a_timeframe_is_a_count_and_a_unit(text, milliseconds):
     assert timeframe_ms(text) == milliseconds

@@ -21,7 +21,7 @@ FILES = ("model.txt", "metrics.json", "calibration.json", "feature_schema.json")
 
 def bundle(tag: str) -> dict[str, bytes]:
     document = json.dumps({"schema_version": 1, "tag": tag}).encode()
-    return {name: document for name in ("metadata.json", *FILES)}
+    return dict.fromkeys(("metadata.json", *FILES), document)
 
 
 def register(registry: PredictionModelRegistry, count: int) -> list[str]:
@@ -42,7 +42,7 @@ def read(registry: PredictionModelRegistry, _count: int) -> dict[str, int]:
     while not stop.exists():
         model = registry.select_bundle(symbol="BTCUSDT", model_type="basic", timeframe="1h")
         tags = {json.loads(model.read(name))["tag"] for name in FILES} | {model.metadata["tag"]}
-        resolved = folder / os.readlink(folder / "latest-1h")
+        resolved = folder / (folder / "latest-1h").readlink()
         linked = {json.loads((resolved / name).read_bytes())["tag"] for name in ("metadata.json", *FILES)}
         if len(tags) != 1 or len(linked) != 1:
             raise SystemExit(f"mixed bundle: {tags} {linked}")
