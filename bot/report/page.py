@@ -55,7 +55,6 @@ def report_page(run: BacktestRun, document: Mapping[str, Any]) -> str:
     return template.render(
         doc=document,
         style=folder.joinpath("style.css").read_text(encoding="utf-8"),
-        script=folder.joinpath("crosshair.js").read_text(encoding="utf-8"),
         data=json.dumps(_read_out(run, cash), separators=(",", ":")),
         lead=lead(document),
         tiles=tiles(document),
