@@ -180,7 +180,8 @@ class SpotLedger(bt.brokers.BackBroker):
         self._valuemkt = self._valuemktlever = held
         self._leverage = 1.0 if held else 0.0
         self._unrealized = unrealised
-        self._fundval = self._value / self._fundshares
+        if self._fundshares:
+            self._fundval = self._value / self._fundshares
 
     def add_order_history(self, orders: Any, notify: bool = True) -> None:  # noqa: ARG002 - Backtrader's signature
         """Refuse: fills of this account come from orders."""

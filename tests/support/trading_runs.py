@@ -200,3 +200,59 @@ def both(*actions):
             each(strategy)
 
     return action
+
+
+class QueueFeed(CandleFeed):
+    """A feed that is live: bars come from a queue, and sometimes there is none yet."""
+
+    def islive(self):
+        return True
+
+    def start(self):
+        super().start()
+        self._quiet = False
+
+    def _load(self):
+        self._quiet = not self._quiet
+        return None if self._quiet else super()._load()
+
+
+MODES = {
+    "batch": {},
+    "runonce off": {"runonce": False},
+    "preload off": {"preload": False},
+    "exactbars 1": {"exactbars": 1},
+    "exactbars -1": {"exactbars": -1},
+    "exactbars -2": {"exactbars": -2},
+    "live": {},
+}
+"""The ways in which Cerebro may run an indicator; ``live`` runs over a QueueFeed."""
+
+
+def indicator_lines(make, candles, mode="batch", *, cerebro=FastCerebro, feed=None):
+    """Return the lines of the indicator that ``make(data)`` creates, by name, one value a bar."""
+
+    class Recorder(bt.Strategy):
+        def __init__(self):
+            self.indicator = make(self.data)
+            self.names = self.indicator.lines.getlinealiases()
+            self.rows = []
+
+        def next(self):
+            self.rows.append([getattr(self.indicator.lines, name)[0] for name in self.names])
+
+    main = cerebro(stdstats=False)
+    kind = QueueFeed if mode == "live" else CandleFeed
+    source = kind(candles=candles) if feed is None else feed  # a feed has no truth value
+    main.adddata(source)
+    main.addstrategy(Recorder)
+    strategy = main.run(**MODES[mode])[0]
+    table = np.array(strategy.rows, dtype=np.float64).reshape(-1, len(strategy.names))
+    return {name: table[:, column].copy() for column, name in enumerate(strategy.names)}
+
+
+def same_bits(first, second):
+    """Assert that two sets of lines are equal to the bit, NaN included."""
+    assert first.keys() == second.keys()
+    for name, line in first.items():
+        assert line.tobytes() == second[name].tobytes(), name
