@@ -44,16 +44,18 @@ def test_rows_become_price_confidence_and_direction(bundle):
 
 
 def test_the_published_formula(bundle):
-    """The arithmetic of the contract, written out in numpy, within two units in the last place."""
+    """The arithmetic that calibration.json stands for, written out in numpy, within a few units in the last place."""
     matrix = bundle.pipeline.compute(market())
     rows, close = matrix.rows[matrix.valid], market().close[matrix.valid]
     found, c = bundle.predict(rows, close), bundle.calibration
-    p = 1 / (1 + np.exp(-c.slope * bundle.runner.scores(rows)))
+    score = bundle.runner.scores(rows)
+    score = c.score_scale * np.tanh(score / c.score_scale) if c.score_scale else score
+    p = 1 / (1 + np.exp(-c.slope * score))
     sigma = rows[:, FEATURES.index("ewma_volatility")].astype(np.float64)
     expected = sigma * (c.return_per_edge * (2 * p - 1))
-    np.testing.assert_allclose(found.column("p_up"), p, rtol=5e-16)
-    np.testing.assert_allclose(found.column("expected_return"), expected, rtol=1e-13, atol=1e-18)
-    np.testing.assert_allclose(found.price, close * np.exp(expected), rtol=5e-16)
+    np.testing.assert_allclose(found.column("p_up"), p, rtol=2e-15)
+    np.testing.assert_allclose(found.column("expected_return"), expected, rtol=1e-12, atol=1e-18)
+    np.testing.assert_allclose(found.price, close * np.exp(expected), rtol=1e-15)
     np.testing.assert_allclose(found.column("low"), close * np.exp(expected + sigma * c.residual_low), rtol=1e-15)
     np.testing.assert_allclose(found.column("high"), close * np.exp(expected + sigma * c.residual_high), rtol=1e-15)
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import sqlite3
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +195,26 @@ def test_a_new_file_that_another_process_has_locked(tmp_path):
     with pytest.raises(CacheUnavailable, match="is locked"):
         PredictionCache(path, busy_seconds=0.1)
     other.close()
+
+
+def test_opening_waits_for_another_process_that_is_about_to_finish(tmp_path):
+    path = tmp_path / "predictions.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE t (x)")
+    other.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(0.3, other.execute, ["ROLLBACK"])
+    release.start()
+    cache = PredictionCache(path, busy_seconds=20)
+    cache.put_bar(KEY, (1.0,) * 7, 0)
+    assert cache.get_bar(KEY) is not None
+    cache.close()
+    release.join()
+    other.close()
+
+
+def test_a_place_without_write_ahead_logging():
+    with pytest.raises(CacheUnavailable, match=r"does not allow write-ahead logging \(journal mode memory\)"):
+        PredictionCache(Path(":memory:"))
 
 
 def test_a_database_that_may_not_be_written(cache):
