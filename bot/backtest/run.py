@@ -199,8 +199,6 @@ def _edge(
         return None
     bound = assembly.models[0]
     edges = bound.engine.holding_edges(strategy.p.enter, strategy.p.exit)
-    if edges is None:
-        return None
     p_up = predicted[bound.role].column("p_up")[out_row:]
     wanting = p_up >= strategy.p.enter
     reaching = wanting & (edges.at(p_up) > needed)
