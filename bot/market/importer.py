@@ -119,9 +119,14 @@ def read_candles(
     columns = {name: column[order] for name, column in columns.items()}
     _fit_ranges(rows, order, columns, notes, widen=widen_ranges)
     try:
-        return Imported(Candles.from_columns(timeframe, {"open_ms": open_ms, **columns}), tuple(notes))
+        candles = Candles.from_columns(timeframe, {"open_ms": open_ms, **columns})
     except InvalidCandles as error:
         raise _second_candle(rows, order, open_ms, step, timeframe) or DataError(f"{path.name}: {error}") from None
+    if 2 * int(candles.off_grid.sum()) > len(candles):
+        notes.append(
+            f"most bars do not open on multiples of {timeframe}: such bars are kept, but never scored or traded"
+        )
+    return Imported(candles, tuple(notes))
 
 
 @dataclass(frozen=True)

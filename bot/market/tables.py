@@ -191,6 +191,10 @@ def _text_table(path: Path, data: bytes) -> RawTable:
         names = KLINE_COLUMNS[: len(names)]
         first_line, start = number, start - len(header_line) - 1
     text = data[max(start, 0) :]
+    if names[0] == "Price" and text.startswith(b"Ticker"):  # yfinance writes its column levels one below the other
+        below = text.split(b"\n", 2)
+        names = (below[1].split(b",")[0].decode(errors="replace").strip() if len(below) > 1 else "", *names[1:])
+        text, first_line = below[2] if len(below) > 2 else b"", first_line + 2
     if not text.strip():
         raise DataError(f"{path} has a header, but no rows")
     positions = [str(position) for position in range(len(names))]

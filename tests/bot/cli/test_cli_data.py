@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -303,6 +307,35 @@ def test_an_interrupted_download_says_what_it_kept(run, home, monkeypatch) -> No
         code, _, err = run(*words, "--start", "2018-01-01")
     assert code == 130
     assert "interrupted; 1000 bars up to 2018-02-11T15:00:00Z are kept" in err
+    assert len(CandleStore(home / "candles").read("BTCUSDT", "1h").candles) == 1_000
+
+
+def test_a_real_ctrl_c_in_the_middle_of_a_download(home) -> None:
+    fake = FakeBinance(synthetic_candles(1_200, seed=5), START_MS + 1_200 * HOUR)
+    waiting, release = threading.Event(), threading.Event()
+
+    def hang(rows: list) -> tuple[int, str]:
+        waiting.set()
+        release.wait(60)
+        return 200, json.dumps(rows)
+
+    fake.faults[2] = hang
+    with serving(fake):
+        words = ["download", "BTC/USDT", "--exchange", "binance", "--timeframe", "1h", "--url", fake.url]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "bot", "data", *words, "--start", "2018-01-01", "--home", str(home)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.wait(60)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+        release.set()
+    assert child.returncode == 130
+    assert out == ""
+    assert "1000 bars up to 2018-02-11T15:00:00Z are kept, the same command goes on from there" in err
+    assert "Traceback" not in err
     assert len(CandleStore(home / "candles").read("BTCUSDT", "1h").candles) == 1_000
 
 

@@ -179,6 +179,30 @@ def test_compression_and_encoding_are_told_by_content(tmp_path, candles) -> None
         assert read_candles(tmp_path / name, "1h", NOW).candles.digest == candles.digest, name
 
 
+def test_columns_as_yfinance_writes_them(tmp_path, candles) -> None:
+    rows = [[iso(row[0], "%Y-%m-%d %H:%M:%S+00:00"), *row[1:]] for row in rows_of(candles, columns=COLUMNS[:5])]
+    head = [["Price", "Open", "High", "Low", "Close", "Volume"], ["Ticker", *["SPY"] * 5], ["Datetime", *[""] * 5]]
+    write(tmp_path / "a.csv", None, head + rows)
+    np.testing.assert_array_equal(read_candles(tmp_path / "a.csv", "1h", NOW).candles.close, candles.close)
+    rows[15][1] = "x"
+    write(tmp_path / "a.csv", None, head + rows)
+    with pytest.raises(DataError, match=r"a\.csv:19: open is 'x'"):
+        read_candles(tmp_path / "a.csv", "1h", NOW)
+    write(tmp_path / "a.csv", None, head)
+    with pytest.raises(DataError, match="has a header, but no rows"):
+        read_candles(tmp_path / "a.csv", "1h", NOW)
+    write(tmp_path / "a.csv", None, head[:2])
+    with pytest.raises(DataError, match="has a header, but no rows"):
+        read_candles(tmp_path / "a.csv", "1h", NOW)
+
+
+def test_a_series_that_is_off_the_grid_as_a_whole_is_noted(tmp_path, candles) -> None:
+    ours(tmp_path / "a.csv", candles, (candles.open_ms + HOUR // 2).tolist())
+    found = read_candles(tmp_path / "a.csv", "1h", NOW)
+    assert found.candles.off_grid.all()
+    assert found.notes == ("most bars do not open on multiples of 1h: such bars are kept, but never scored or traded",)
+
+
 @pytest.mark.parametrize("kind", ["ms", "datetime", "zoned", "index", "text", "seconds", "date32"])
 @pytest.mark.parametrize("form", ["parquet", "feather"])
 def test_parquet_and_feather(tmp_path, candles, kind, form) -> None:

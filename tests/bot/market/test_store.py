@@ -11,6 +11,8 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bot.broker.rules import ExchangeRules
 from bot.errors import DataError, SeriesNotFound, StorageError, UsageError
@@ -338,6 +340,26 @@ def test_listing_is_in_order_and_reads_no_candles(store, candles, monkeypatch) -
     assert [(s.symbol, s.timeframe) for s in listed] == [("BTCUSDT", "5m"), ("BTCUSDT", "1h"), ("ETHUSDT", "1h")]
     assert listed[1].header.bars == 400
     assert CandleStore(store.root / "nowhere").list() == []
+
+
+@given(cuts=st.lists(st.tuples(st.integers(0, 119), st.integers(1, 60)), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_merges_in_any_order_give_the_same_series(cuts) -> None:
+    whole = synthetic_candles(120, seed=4)
+    pieces = [whole.slice(start, start + length) for start, length in cuts]
+    digests = set()
+    for order in (pieces, pieces[::-1], sorted(pieces, key=len)):
+        merged = order[0]
+        for piece in order[1:]:
+            result = merge_candles(merged, piece)
+            assert result.added + result.unchanged == len(piece)
+            assert result.revised == ()
+            merged = result.candles
+        digests.add(merged.digest)
+    assert len(digests) == 1
+    held = sorted({time for piece in pieces for time in piece.open_ms.tolist()})
+    assert merged.open_ms.tolist() == held
+    np.testing.assert_array_equal(merged.close, whole.close[np.searchsorted(whole.open_ms, held)])
 
 
 def test_intervals_join_and_subtract() -> None:
