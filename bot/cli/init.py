@@ -29,7 +29,8 @@ def init(
     if there:
         raise UsageError(f"{folder} has {' and '.join(there)} already: nothing was written; choose another folder")
     source = files("bot.config")
-    program = shutil.which("bot") or f"{sys.executable} -m bot"
+    beside = Path(sys.executable).with_name("bot")
+    program = str(beside) if beside.exists() else shutil.which("bot") or f"{sys.executable} -m bot"
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
