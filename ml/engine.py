@@ -186,7 +186,7 @@ class PredictionEngine:
         blocks = find_blocks(candles, schema.anchor_bars, schema.index)
         if candles.off_grid[-1] or not valid_bars(candles, blocks, schema.min_candles)[-1]:
             return _NOTHING, int(Status.WARMING)
-        key, known = recall.bar(candles)
+        key, known = recall.bar(candles, blocks)
         if known is not None:
             return known
         try:
@@ -221,7 +221,7 @@ class PredictionEngine:
         valid = valid_bars(candles, blocks, schema.min_candles)
         missing = recall.runs(candles, blocks, _runs(blocks, valid, expired), batch)
         for group in _neighbours(list(missing)):
-            self._compute(bundle, candles, blocks, valid, group, batch)
+            self._compute(bundle, candles, blocks, group, batch)
         recall.keep_runs(missing, batch)
         for where, status in ((candles.off_grid, Status.WARMING), (np.arange(count) >= expired, Status.EXPIRED)):
             batch.values[where] = np.nan
@@ -257,7 +257,6 @@ class PredictionEngine:
         bundle: BundleRunner,
         candles: Candles,
         blocks: Blocks,
-        valid: Flags,
         group: list[tuple[int, int, int]],
         batch: PredictionBatch,
     ) -> None:
@@ -269,14 +268,11 @@ class PredictionEngine:
             times = candles.open_ms[first:end]
             known = (min(int(blocks.start_ms[group[0][0]]), int(times[0])), int(times[-1]) + candles.step_ms)
             part = Candles.from_columns(candles.timeframe, {"open_ms": times, **columns}, asked=(known,))
-        matrix = bundle.pipeline.compute(part)
-        wanted = np.zeros(len(part), dtype=np.bool_)
-        for _, lo, hi in group:
-            wanted[lo - first : hi - first] = valid[lo:hi]
-        found = bundle.predict(np.ascontiguousarray(matrix.rows[wanted]), part.close[wanted])
-        places = np.flatnonzero(wanted) + first
-        batch.values[places] = found.values
-        batch.status[places] = found.status
+        rows = bundle.pipeline.compute(part).rows
+        for lo, hi in _spans(group):
+            found = bundle.predict(rows[lo - first : hi - first], candles.close[lo:hi])
+            batch.values[lo:hi] = found.values
+            batch.status[lo:hi] = found.status
 
     def _report_failure(self, error: Exception, open_ms: int) -> None:
         """Log each kind of failure once with its traceback."""
@@ -306,3 +302,14 @@ def _neighbours(runs: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, in
         group.append(run)
     if group:
         yield group
+
+
+def _spans(runs: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """Join runs of bars that follow each other without a gap."""
+    spans: list[tuple[int, int]] = []
+    for _, lo, hi in runs:
+        if spans and spans[-1][1] == lo:
+            spans[-1] = (spans[-1][0], hi)
+        else:
+            spans.append((lo, hi))
+    return spans

@@ -64,16 +64,14 @@ def fingerprints(candles: Candles, schema: FeatureSchema, blocks: Blocks | None 
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(out.shape)
 
 
-def newest_fingerprint(candles: Candles, schema: FeatureSchema) -> bytes:
+def newest_fingerprint(candles: Candles, schema: FeatureSchema, blocks: Blocks | None = None) -> bytes:
     """Return the fingerprint of the last bar, 16 bytes, equal to the last row of `fingerprints`; only its slice is hashed."""
-    held = most_candles(schema)
-    tail = candles.slice(max(0, len(candles) - held), len(candles)) if len(candles) > held else candles
-    blocks = find_blocks(tail, schema.anchor_bars, schema.index)
+    blocks = blocks or find_blocks(candles, schema.anchor_bars, schema.index)
     first, begin, _ = blocks.positions[-1].tolist()
-    packed = _pack(tail, schema, first)
+    packed = _pack(candles, schema, first)
     border = begin - first
-    state = _state(_header(candles, schema), int(blocks.numbers[-1]), packed[:border].tobytes())
-    state.update(packed[border:].tobytes())
+    state = _state(_header(candles, schema), int(blocks.numbers[-1]), packed[:border].data)
+    state.update(packed[border:].data)
     return state.digest()
 
 

@@ -67,11 +67,11 @@ class Recall:
         self.misses = 0
         self.problem: str | None = None
 
-    def bar(self, candles: Candles) -> tuple[bytes, tuple[Row, int] | None]:
+    def bar(self, candles: Candles, blocks: Blocks) -> tuple[bytes, tuple[Row, int] | None]:
         """Return the key of the newest bar (empty without a cache) and what is stored under it."""
         if self._cache is None:
             return b"", None
-        key = self._key(newest_fingerprint(candles, self._schema))
+        key = self._key(newest_fingerprint(candles, self._schema, blocks))
         try:
             found = self._cache.get_bar(key)
         except CacheUnavailable as error:
