@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from strategies.errors import StrategyError
 from strategies.parameters import check_count, check_fraction, check_name
 
 if TYPE_CHECKING:
@@ -72,10 +71,7 @@ class RiskRules:
         given = {} if values is None else dict(values)
         for name in given:
             check_name("risk parameter", name, known)
-        try:
-            return cls(**given)
-        except TypeError as error:
-            raise StrategyError(f"risk: {error}") from None
+        return cls(**given)
 
 
 class RiskState:

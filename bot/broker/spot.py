@@ -61,6 +61,7 @@ class SpotBroker(SpotLedger):
         super().init()
         self._guards: dict[Any, _Guard] = {}
         self._legs: dict[int, tuple[Any, str]] = {}
+        self._matched: dict[Any, int] = {}
 
     def next(self) -> None:
         """Match open orders with the current bars and value the account."""
@@ -90,7 +91,11 @@ class SpotBroker(SpotLedger):
                 self.submit_accept(order)
 
     def _match(self) -> None:
-        """Run through the open orders once, in their order."""
+        """Run through the open orders once, in their order.
+
+        A live loop calls the broker also when no new bar has come: a bar is matched once, and not with an order that was
+        placed at its close.
+        """
         while self._toactivate:
             self._toactivate.popleft().activate()
         self.check_submitted()
@@ -98,10 +103,14 @@ class SpotBroker(SpotLedger):
             amount = self._cash_addition.popleft()
             self._fundshares += amount / self._fundval
             self.cash += amount
+        done = {data for data, length in self._matched.items() if len(data) == length}
         pending = self.pending
         pending.append(None)
         while (order := pending.popleft()) is not None:
-            if order.expire():
+            self._matched[order.data] = len(order.data)
+            if order.data in done:
+                pending.append(order)
+            elif order.expire():
                 self.notify(order)
                 self._ococheck(order)
                 self._bracketize(order, cancel=True)
@@ -122,7 +131,9 @@ class SpotBroker(SpotLedger):
         return not any(guard.is_reached() for guard in self._guards.values())
 
     def _try_exec(self, order: Any) -> None:
-        """Fill an order if the current bar does."""
+        """Fill an order if the current bar does, and if that bar is later than the one on which it was placed."""
+        if order.data.lines.datetime[0] <= order.created.dt and not self.p.coo:
+            return
         leg = self._legs.get(order.ref)
         if leg is None:
             super()._try_exec(order)
@@ -133,24 +144,14 @@ class SpotBroker(SpotLedger):
         if verdict is not None and verdict.reason == reason:
             self._fill_leg(order, verdict)
 
-    def _execute(
-        self,
-        order: Any,
-        ago: int | None = None,
-        price: float | None = None,
-        cash: float | None = None,
-        position: Any = None,  # noqa: ARG002 - Backtrader's signature
-        dtcoc: float | None = None,  # noqa: ARG002
-    ) -> Any:
+    def _execute(self, order: Any, ago: int, price: float, dtcoc: float | None = None) -> None:  # noqa: ARG002
         """Book a fill that the bar gives, if cash and holdings allow it; Backtrader's matching ends here."""
-        if ago is None or price is None:
-            return cash
         remaining = order.executed.remsize
         size = remaining
         if self.p.filler is not None:
             size = math.copysign(floor_size(float(self.p.filler(order, price, ago)), self.p.rules), remaining)
         if not size:
-            return None
+            return
         if size > 0 and (needed := self._cost(size, price)) > self.cash * (1 + _NOISE):
             self._refuse(
                 order, f"not enough cash at the fill: needs {needed:.8g}, has {self.cash:.8g}", cash_short=True
@@ -160,20 +161,17 @@ class SpotBroker(SpotLedger):
             self._refuse(order, f"nothing may be sold short: asks {-size:.8g}, has {held:.8g}", cash_short=False)
         else:
             self.book(order, size, price)
-            return None
+            return
         self._ococheck(order)
         self._bracketize(order, cancel=True)
         self._sale_ended(order)
-        return None
 
     def book(self, order: Any, size: float, price: float, fee: float | None = None, fee_asset: str = "quote") -> None:
         """Enter a fill and bring the guards into line with what is held."""
         super().book(order, size, price, fee, fee_asset)
-        if order.alive():
-            return
         if size > 0:
             self._guard(order)
-        else:
+        elif not order.alive():
             self._sale_ended(order)
 
     def _slip_up(self, pmax: float, price: float, doslip: bool = True, lim: bool = False) -> float:  # noqa: ARG002

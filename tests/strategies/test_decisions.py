@@ -30,9 +30,9 @@ def test_signals_at_their_thresholds_and_without_numbers():
 
 
 @given(
-    fraction=st.floats(0, 1),
-    value=st.floats(0, 1e9),
-    cash_part=st.floats(0, 1),
+    fraction=st.floats(0.001, 1),
+    value=st.floats(0.01, 1e9),
+    cash_part=st.floats(0.001, 1),
     price=st.floats(1e-6, 1e6),
     cost=st.floats(0, 0.1),
     headroom=st.floats(0, 0.5),

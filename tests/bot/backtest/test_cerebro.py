@@ -8,7 +8,19 @@ import backtrader as bt
 import numpy as np
 import pytest
 from spot_oracle import Setup
-from trading_runs import Scripted, Watch, candles_of, fills_of, place, random_bars, run_basic, spot_broker
+from trading_runs import (
+    QueueFeed,
+    Scripted,
+    Watch,
+    both,
+    candles_of,
+    fills_of,
+    place,
+    random_bars,
+    run_basic,
+    spot_broker,
+    withdraw,
+)
 
 from bot.backtest.cerebro import FastCerebro
 from bot.backtest.feed import CandleFeed
@@ -323,6 +335,38 @@ def test_bars_one_by_one_and_saved_memory_give_the_same_trades():
         found.append((fills_of(broker), watch.cash, watch.value))
     assert all(each == found[0] for each in found)
     assert len(found[0][0]) > 100
+
+
+def test_a_live_feed_that_pauses_gives_the_same_run():
+    logs = []
+    for kind in (CandleFeed, QueueFeed):
+        main = FastCerebro()
+        main.broker = spot_broker(Setup(taker=0.0))
+        main.adddata(kind(candles=candles_of(BARS[:800], "1h")))
+        main.addstrategy(Everything)
+        logs.append((main.run()[0].log, main.broker.fills, main.broker.getvalue()))
+    assert logs[0] == logs[1]
+    assert len(logs[0][1]) > 5
+
+
+def test_guards_that_rest_again_wait_for_the_next_bar_also_when_live():
+    limit = {"exectype": bt.Order.Limit, "price": 120.0}
+    bars = [FLAT, FLAT, (100.0, 101.0, 94.0, 100.0), (100.0, 101.0, 94.0, 100.0), FLAT, (100.0, 101.0, 94.0, 100.0)]
+    fills = []
+    for kind in (CandleFeed, QueueFeed):
+        main = FastCerebro()
+        main.broker = spot_broker(Setup(taker=0.0))
+        main.adddata(kind(candles=candles_of(bars)))
+        script = {
+            0: place("a", "buy", size=1.0, stop_loss=0.05),
+            1: place("out", "sell", size=1.0, **limit),
+            3: both(withdraw("out"), place("low", "buy", size=1.0, exectype=bt.Order.Limit, price=95.0)),
+        }
+        main.addstrategy(Scripted, script=script)
+        main.run()
+        fills.append([(f.bar_open_ms, f.price, f.reason) for f in main.broker.fills])
+    assert fills[0] == fills[1]
+    assert [price for _, price, _ in fills[0]] == [100.0, 95.0, 95.0]
 
 
 def test_the_standard_observers_are_off_unless_asked_for():

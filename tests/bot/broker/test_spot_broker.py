@@ -324,6 +324,32 @@ def test_fees_in_kind_and_dust():
     assert broker.getvalue() == pytest.approx(broker.getcash() + 0.9)
 
 
+def test_a_bracket_whose_holding_was_sold_ends_without_going_short():
+    def bracket(strategy):
+        orders = strategy.buy_bracket(size=1.0, exectype=bt.Order.Market, stopprice=95.0, limitprice=120.0)
+        strategy.orders |= dict(zip(("main", "stop", "limit"), orders, strict=True))
+
+    broker, strategy = run_script([FLAT, FLAT, FLAT, DOWN, FLAT], {0: bracket, 1: place("out", "sell", size=1.0)})
+    assert [f[0] for f in told(broker)] == ["buy", "sell"]
+    assert strategy.statuses("stop")[-1] == "Rejected"
+    assert strategy.statuses("limit")[-1] == "Canceled"
+    assert broker.rejections[0].reason == "nothing may be sold short: asks 1, has 0"
+
+
+def test_a_filler_may_fill_nothing():
+    broker, strategy = run_script([FLAT] * 4, {0: place("a", "buy", size=1.0)}, filler=lambda *_: 0.0)
+    assert broker.fills == []
+    assert strategy.statuses("a") == ["Submitted", "Accepted"]
+
+
+def test_orders_wait_in_the_queue_while_another_one_is_cancelled():
+    limit = {"exectype": bt.Order.Limit, "price": 90.0}
+    script = {0: both(place("a", "buy", size=1.0, **limit), place("b", "buy", size=1.0, **limit), withdraw("b"))}
+    broker, strategy = run_script([FLAT, FLAT, (92.0, 93.0, 89.0, 91.0)], script)
+    assert [f.order_ref for f in broker.fills] == [1]
+    assert strategy.statuses("b") == ["Submitted", "Canceled"]
+
+
 def test_partial_fills_by_a_filler():
     def half(order, price, ago):
         return min(abs(order.executed.remsize), 1.0)
@@ -333,6 +359,57 @@ def test_partial_fills_by_a_filler():
     assert [f.size for f in broker.fills[:3]] == [1.0, 1.0, 0.5]
     assert strategy.statuses("a") == ["Submitted", "Accepted", "Partial", "Partial", "Completed"]
     assert {f.reason for f in broker.fills[3:]} == {"stop"}
+
+
+def test_what_a_cancelled_purchase_has_bought_is_guarded():
+    script = {
+        0: place("a", "buy", size=2.0, exectype=bt.Order.Limit, price=100.0, stop_loss=0.05, take_profit=0.05),
+        1: withdraw("a"),
+    }
+    broker, strategy = run_script(
+        [FLAT, FLAT, FLAT, DOWN], script, filler=lambda order, *_: abs(order.executed.remsize) / 2
+    )
+    assert told(broker) == [("buy", 1.0, 100.0, "entry"), ("sell", 0.5, 95.0, "stop")]
+    assert strategy.statuses("a") == ["Submitted", "Accepted", "Partial", "Canceled"]
+
+
+class FromExchange(SpotBroker):
+    """A broker whose fills come from elsewhere: the books are those of a backtest."""
+
+    params = (("fills_elsewhere", {}),)
+
+    def _try_exec(self, order):
+        if order.data.lines.datetime[0] > order.created.dt:
+            for size, price, fee, asset in self.p.fills_elsewhere.pop(self.order_number(order), ()):
+                self.book(order, size, price, fee, asset)
+
+    def _judge_entry_bar(self, entry, guard):
+        pass
+
+
+def test_fills_may_come_from_an_exchange():
+    from trading_runs import Scripted, candles_of
+
+    from bot.backtest.cerebro import FastCerebro
+    from bot.backtest.feed import CandleFeed
+
+    main = FastCerebro()
+    elsewhere = {
+        1: [(0.4, 100.5, 0.0004, "base"), (0.6, 100.6, 0.0006, "base")],
+        5: [(-0.999, 104.9, 0.02, "BNB")],  # the second pair; the first was for the first part alone
+    }
+    main.broker = FromExchange(fills_elsewhere=elsewhere)
+    main.adddata(CandleFeed(candles=candles_of([FLAT, FLAT, FLAT, UP])))
+    main.addstrategy(Scripted, script={0: place("a", "buy", size=1.0, stop_loss=0.05, take_profit=0.05)})
+    main.run()
+    fills = [(f.order_ref, f.size, f.price, f.fee, f.fee_asset, f.reason) for f in main.broker.fills]
+    assert fills == [
+        (1, 0.4, 100.5, 0.0004, "base", "entry"),
+        (1, 0.6, 100.6, 0.0006, "base", "entry"),
+        (5, 0.999, 104.9, 0.02, "BNB", "target"),
+    ]
+    assert main.broker.getcash() == pytest.approx(10_000 - 0.4 * 100.5 - 0.6 * 100.6 + 0.999 * 104.9)
+    assert main.broker.getvalue() == main.broker.getcash()
 
 
 def test_cash_that_is_added_counts_from_the_next_bar():
