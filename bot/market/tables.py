@@ -81,6 +81,9 @@ class RawTable:
         """Return ``file.csv:17`` for a data row counted from 0, or ``file.parquet row 17`` counted from 1."""
         if self.text is None:
             return f"{self.path.name} row {row + 1}"
+        quoted_or_blank = (b'"', b"\n\n", b"\n\r\n")
+        if self.text[:1] not in b"\r\n" and not any(mark in self.text for mark in quoted_or_blank):
+            return f"{self.path.name}:{self.first_line + row}"
         for number, (line, _) in enumerate(_records(self.text, self.first_line, self.delimiter)):
             if number == row:
                 return f"{self.path.name}:{line}"

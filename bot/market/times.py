@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from bot.errors import DataError, UsageError
 
@@ -27,10 +29,10 @@ _YEAR_MS = 366 * DAY_MS
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 _BORDERS = (1e8, 1e11, 1e14, 1e17, 1e20)
 _EXPECTED = "expected ISO such as 2024-01-31T09:00:00Z, or epoch seconds, milliseconds or microseconds"
-_ZONE = re.compile(r":\d\d(?:\.\d+)?\s*(?:Z|UTC|GMT|[+-]\d\d:?\d\d|[+-]\d\d)$", re.IGNORECASE)
-_ZONE_WORD = re.compile(r"\s*(?:UTC|GMT)$", re.IGNORECASE)
+_ZONE = r"(?i):\d\d(?:\.\d+)?\s*(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d|[+-]\d\d)$"
+_ZONE_END = r"(?i)\s*(?:Z|UTC|GMT|[+-]\d\d:?\d\d|[+-]\d\d)$"
+_YEAR_FIRST = r"^(\d{4})[./](\d{1,2})[./](\d{1,2})($|[ T])"
 _COMPACT_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
-_YEAR_FIRST = re.compile(r"(\d{4})[./](\d{1,2})[./](\d{1,2})(?=$|[ T])")
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,9 @@ def _refuse_mixed(numbers: npt.NDArray[Any], unit: int, place: Callable[[int], s
 def _parse_texts(texts: list[str], place: Callable[[int], str]) -> ParsedTimes:
     import pandas as pd
 
-    texts = [_YEAR_FIRST.sub(r"\1-\2-\3", text) if text[4:5] in {".", "/"} else text for text in texts]
-    zoned = np.fromiter((_ZONE.search(text) is not None for text in texts), dtype=bool, count=len(texts))
+    column = pc.replace_substring_regex(pa.array(texts, pa.string()), _YEAR_FIRST, r"\1-\2-\3\4")
+    zones = pc.struct_field(pc.extract_regex(column, _ZONE), "zone")
+    zoned = pc.is_valid(zones).to_numpy(zero_copy_only=False)
     if zoned.any() and not zoned.all():
         row = int(np.argmax(zoned != zoned[0]))
         if _first_unreadable(texts[row : row + 1]) is not None:
@@ -202,25 +205,29 @@ def _parse_texts(texts: list[str], place: Callable[[int], str]) -> ParsedTimes:
         raise DataError(
             f"{place(row)}: the time {texts[row]!r} is {what[0]} a time zone, the rows before are {what[1]}"
         )
-    if zoned.any():
-        texts = [_ZONE_WORD.sub("Z", text) for text in texts]
-        naive = [re.sub(r"\s*(?:Z|z|[+-]\d\d:?\d\d|[+-]\d\d)$", "", text) for text in texts]
+    written = pc.replace_substring_regex(column, _ZONE_END, "").to_pylist() if zoned.any() else column.to_pylist()
     try:
-        moments = pd.to_datetime(texts, format="ISO8601", utc=True)
-        local = pd.to_datetime(naive, format="ISO8601", utc=True) if zoned.any() else moments
+        local = pd.to_datetime(written, format="ISO8601", utc=True)
     except (ValueError, TypeError, OverflowError):
-        raise _not_a_time(texts, _first_unreadable(texts) or 0, place) from None
-    if moments.isna().any():
-        raise _not_a_time(texts, int(np.argmax(moments.isna())), place)
-    note = None
-    if not zoned.any() and any(":" in text for text in texts[:1]):
-        note = "its times name no zone: they are taken as UTC"
-    return ParsedTimes(_milliseconds(moments), _milliseconds(local), note)
+        raise _not_a_time(texts, _first_unreadable(written) or 0, place) from None
+    if local.isna().any():
+        raise _not_a_time(texts, int(np.argmax(local.isna())), place)
+    written_ms: Integers = local.as_unit("us").asi8 // 1000
+    if zoned.any():
+        found = zones.dictionary_encode()
+        offsets = np.array([_offset_ms(zone) for zone in found.dictionary.to_pylist()], dtype=np.int64)
+        return ParsedTimes(written_ms - offsets[found.indices.to_numpy()], written_ms)
+    note = "its times name no zone: they are taken as UTC" if ":" in texts[0] else None
+    return ParsedTimes(written_ms, written_ms, note)
 
 
-def _milliseconds(moments: Any) -> Integers:
-    values: Integers = moments.as_unit("us").asi8 // 1000
-    return values
+def _offset_ms(zone: str) -> int:
+    """Return milliseconds east of UTC for Z, UTC, GMT, +02:00, -0400 or +02."""
+    digits = zone.strip().replace(":", "")
+    if digits[0] not in "+-":
+        return 0
+    east = int(digits[1:3]) * 3_600_000 + int(digits[3:5] or 0) * 60_000
+    return east if digits[0] == "+" else -east
 
 
 def _first_unreadable(texts: list[str]) -> int | None:
