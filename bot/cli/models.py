@@ -88,7 +88,8 @@ def show(
     report.line(f"{model}  {model.timeframe}  {model.status}")
     report.line(f"  folder         {model.path}")
     report.line(f"  digest         {model.digest}")
-    data = metadata.get("data") or {}
+    data = metadata.get("data")
+    data = data if isinstance(data, dict) else {}
     report.line(f"  trained on     {data.get('start', '-')} to {data.get('end', '-')}, {data.get('bars', '-')} bars")
     report.line(f"  horizon        {metadata.get('horizon', '-')} bars; {metadata.get('feature_count', '-')} features")
     report.line(f"  out of sample  {_accuracy_text(figures)}")
@@ -139,7 +140,7 @@ def compare(
     columns = ["figure", *(f"{model.version_id}{' *' if model.status == 'champion' else ''}" for model in chosen)]
     report.table(str(key), columns, [[name, *(short(each.get(name)) for each in figures)] for name in lines])
     report.line("Every figure is out of sample; * is the champion.")
-    windows = {(each.get("first_ms"), each.get("last_ms")) for each in figures if each}
+    windows = {_tested_on(model, each) for model, each in zip(chosen, figures, strict=True) if each}
     if len(windows) > 1:
         report.line("These versions were tested on different bars: a difference may be the market's, not the model's.")
     for model in chosen:
@@ -321,6 +322,12 @@ def _comparable(model: StrategyModel) -> dict[str, Any]:
     flat = flatten(figures if isinstance(figures, dict) else model.metrics)
     first = {name: flat[name] for name in headline(model) if name in flat}
     return first | flat
+
+
+def _tested_on(model: StrategyModel, figures: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what identifies the bars of a test: the window and the candles."""
+    data = model.metadata.get("data")
+    return figures.get("first_ms"), figures.get("last_ms"), data.get("digest") if isinstance(data, dict) else None
 
 
 def _list_cells(model: StrategyModel, now: datetime) -> list[str]:
