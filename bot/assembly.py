@@ -259,12 +259,21 @@ def _strategy(file: ConfigFile) -> tuple[type[Any], dict[str, Any]]:
     owned = {"models", "risk", "round_trip_cost", "trade_from_ms", "on_no_model"} & set(params)
     if owned:
         name = min(owned)
-        raise file.error(("params", name), f"params.{name} is set by the program: it does not belong in params")
+        message = f"params.{name} is set by the program: it does not belong in params"
+        raise file.error(("params", name), message, key=True)
     try:
         check_params(strategy, params)
     except StrategyError as error:
-        named = next((name for name in params if f"{name}" in str(error).split(" is ")[0]), None)
-        raise file.error(("params", named) if named else ("params",), str(error)) from None
+        unknown = str(error).startswith("unknown")
+        named = next(
+            (
+                name
+                for name in params
+                if str(error).startswith(f"{name} is ") or (unknown and f"'{name}'" in str(error))
+            ),
+            None,
+        )
+        raise file.error(("params", named) if named else ("params",), str(error), key=unknown) from None
     return strategy, params
 
 

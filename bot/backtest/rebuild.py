@@ -104,14 +104,15 @@ class _Books:
 
     def __init__(self, cash: float, lot_step: float) -> None:
         self.cash, self.size, self.dust = cash, 0.0, 0.0
-        self._least = lot_step * (1 - _NOISE * 1000)
+        self._least = lot_step * (1 - 1e-9)
 
     def enter(self, fill: Fill) -> None:
         """Book one fill."""
         base_fee = fill.fee if fill.fee_asset == "base" else 0.0
         quote_fee = fill.fee if fill.fee_asset == "quote" else 0.0
         if fill.side == "buy":
-            self.cash -= fill.size * fill.price + quote_fee
+            cost = fill.size * fill.price + quote_fee
+            self.cash = 0.0 if self.cash <= cost <= self.cash * (1 + _NOISE) else self.cash - cost
             self.size += fill.size - base_fee + self.dust
             self.dust = 0.0
             return

@@ -55,9 +55,10 @@ class ConfigFile:
     config: StrategyConfig
     places: Mapping[Location, tuple[Place, Place]]
 
-    def error(self, location: Location, message: str) -> ConfigError:
-        """Return an error that points at a value of the file, or at the nearest thing around it."""
-        return ConfigError(f"{_at(self.path, self.places, location)}: {message}")
+    def error(self, location: Location, message: str, *, key: bool = False) -> ConfigError:
+        """Return an error that points at a value of the file (or its key), or at the nearest thing around it."""
+        line, column = _place(self.places, location, key=key)
+        return ConfigError(f"{self.path}:{line}:{column}: {message}")
 
 
 def load_config(path: Path) -> ConfigFile:
@@ -214,11 +215,6 @@ def _place(places: Mapping[Location, tuple[Place, Place]], location: Location, k
     while location and location not in places:
         location = location[:-1]
     return places[location][0 if key and exact else 1] if location else (1, 1)
-
-
-def _at(path: str, places: Mapping[Location, tuple[Place, Place]], location: Location) -> str:
-    line, column = _place(places, location, key=False)
-    return f"{path}:{line}:{column}"
 
 
 def _near_file(path: Path) -> str:

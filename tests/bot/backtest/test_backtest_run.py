@@ -1,0 +1,258 @@
+"""A run measured: curves rebuilt from fills equal what an observer of every bar saw; training ends where it says."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import small_models
+from spot_oracle import Setup
+from trading_runs import candles_of, random_bars, run_basic
+
+from bot.assembly import assemble_backtest
+from bot.backtest.document import result_document, run_id
+from bot.backtest.rebuild import rebuild_curves, rebuild_trades, slippage_paid
+from bot.backtest.run import run_backtest
+from bot.config.loader import parse_config
+from bot.errors import BotError, ConfigError
+from bot.home import Home
+from bot.market.store import CandleStore
+from ml.bundles import open_runner
+from registry.errors import NoChampion
+from registry.store import PredictionModelRegistry
+
+CONFIG = """\
+name: run
+strategy: MLBasic
+params: {{enter: 0.52, exit: 0.48, min_edge: {edge}}}
+symbols: [BTCUSDT]
+timeframe: 1h
+data: {{exchange: local{when}}}
+models: {{prediction: "{{symbol}}/basic@{version}"}}
+broker: {{cash: 10000, commission: 0.0005, slippage: 0.0002, lot_step: 0.00001, price_tick: 0.01}}
+risk: {{stop_loss: 0.05}}
+"""
+
+
+def config(edge: str = "none", when: str = "", version: str = "newest", path: str = "run.yaml", **changes: str):
+    text = CONFIG.format(edge=edge, when=when, version=version)
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return parse_config(text, path)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Home:
+    """Return a home with candles of 3,000 bars and a model that was trained on all of them, and 1,000 bars after it."""
+    found = Home(tmp_path_factory.mktemp("home"))
+    candles = small_models.synthetic_candles(4_000, edge=0.2, seed=3)
+    CandleStore(found.candles).write(candles, "BTCUSDT", "local")
+    small_models.register(found.models)
+    return found
+
+
+@pytest.mark.parametrize(
+    "in_kind, lot, slippage, stop, target, seed",
+    [
+        *itertools.product((False, True), (None, "0.001"), (0.0, 0.001), (None, 0.02), (None, 0.03), (1,)),
+        (True, "0.1", 0.001, 0.01, 0.01, 2),
+        (True, "1", 0.0, None, None, 3),
+    ],
+)
+def test_rebuilt_curves_have_the_bits_of_the_brokers_own_values(in_kind, lot, slippage, stop, target, seed):
+    bars = random_bars(400, seed, volatility=0.01)
+    p_up = np.random.default_rng(seed).uniform(0.4, 0.6, len(bars))
+    setup = Setup(in_kind=in_kind, lot=lot, slippage=slippage, stop_loss=stop, take_profit=target)
+    broker, _strategy, watch = run_basic(bars, p_up, setup)
+    assert len(broker.fills) > 20
+    curves = rebuild_curves(candles_of(bars), broker.fills, setup.cash, float(lot or 0))
+    assert curves.cash.tolist() == watch.cash
+    assert curves.equity.tolist() == watch.value
+    assert curves.equity[-1] == broker.getvalue()
+
+
+def test_trades_agree_with_backtraders_own():
+    bars = random_bars(600, 5, volatility=0.01)
+    p_up = np.random.default_rng(5).uniform(0.4, 0.6, len(bars))
+    broker, strategy, _watch = run_basic(bars, p_up, Setup(lot=None, stop_loss=0.02))
+    mine = [trade for trade in rebuild_trades(candles_of(bars), broker.fills, 10_000.0) if trade.is_closed]
+    theirs = [trade for trades in strategy._trades.values() for trade in trades[0] if trade.isclosed]
+    assert len(mine) == len(theirs) > 20
+    assert [trade.profit for trade in mine] == pytest.approx([trade.pnlcomm for trade in theirs])
+    assert [trade.fees for trade in mine] == pytest.approx([trade.commission for trade in theirs])
+
+
+def test_slippage_is_what_fills_were_worse_than_the_open():
+    bars = random_bars(300, 6, volatility=0.01)
+    p_up = np.random.default_rng(6).uniform(0.4, 0.6, len(bars))
+    broker, *_ = run_basic(bars, p_up, Setup(tick=None, lot=None, slippage=0.002))
+    opens = candles_of(bars).open
+    rows = [(fill.bar_open_ms - candles_of(bars).open_ms[0]) // 3_600_000 for fill in broker.fills]
+    expected = sum(abs(fill.price - opens[row]) * fill.size for fill, row in zip(broker.fills, rows, strict=True))
+    assert slippage_paid(broker.fills, 0.002) == pytest.approx(expected)
+    assert slippage_paid(broker.fills, 0.0) == 0.0
+
+
+def test_bars_that_training_saw_are_apart(home):
+    run = run_backtest(assemble_backtest(config(), "BTCUSDT", home))
+    document = result_document(run)
+    trained_until = run.assembly.trained_until_ms
+    times = run.curves.open_ms
+    assert trained_until == small_models.market().open_ms[-1] + 3_600_000
+    assert run.out_of_sample_row == 3_000 == int((times < trained_until).sum()) == document["in_sample_bars"]
+    assert (document["out_of_sample"]["bars"], document["in_sample"]["bars"], document["all"]["bars"]) == (
+        1000,
+        3000,
+        4000,
+    )
+    out = document["out_of_sample"]
+    equity, close = run.curves.equity[3_000:], run.curves.close[3_000:]
+    assert out["total_return"] == equity[-1] / equity[0] - 1
+    assert out["buy_and_hold_return"] == close[-1] / close[0] - 1
+    assert out["first_ms"] == trained_until
+    assert 0.55 < out["direction_accuracy"] < 0.8  # the planted 70 %, on bars that it never saw
+    assert out["n"] == 999
+    assert document["final_value"] == run.curves.equity[-1] == run.assembly.broker.getvalue()
+    assert document["model"]["promoted"] is False
+    assert document["costs"]["gross"] - document["costs"]["fees"] - document["costs"]["slippage"] == pytest.approx(
+        document["costs"]["net"]
+    )
+    assert document["costs"]["net"] == pytest.approx(document["final_value"] - 10_000)
+    assert set(document["predictions"]["prediction"]) == {"ok", "warming"}
+
+
+def test_nothing_trades_before_the_start_and_the_features_are_warm(home):
+    start = ", start: 2018-05-10"
+    run = run_backtest(assemble_backtest(config(when=start), "BTCUSDT", home))
+    first = int(datetime(2018, 5, 10, tzinfo=UTC).timestamp() * 1000)
+    assert run.curves.open_ms[0] == first
+    assert run.assembly.first_row > 0
+    assert run.predictions["prediction"].status[0] == 0
+    assert min(fill.bar_open_ms for fill in run.fills) >= first
+    whole = run_backtest(assemble_backtest(config(), "BTCUSDT", home))
+    late = whole.predictions["prediction"].values[-len(run.curves) :]
+    assert np.array_equal(run.predictions["prediction"].values, late, equal_nan=True)
+
+
+def test_an_end_given_as_a_date_includes_its_day(home):
+    run = run_backtest(assemble_backtest(config(when=", start: 2018-03-01, end: 2018-03-02"), "BTCUSDT", home))
+    assert len(run.curves) == 48
+
+
+def test_the_run_id_names_everything_that_decides_a_run(home):
+    def identity(file):
+        return run_id(assemble_backtest(file, "BTCUSDT", home))
+
+    base = identity(config())
+    assert base == identity(config(path="elsewhere.yaml"))
+    assert base != identity(config(edge="cost"))
+    assert base != identity(config(when=", start: 2018-03-01"))
+    assert base != identity(config(**{"slippage: 0.0002": "slippage: 0.0003"}))
+
+
+def test_min_edge_says_what_was_needed_and_what_was_there(home):
+    run = run_backtest(assemble_backtest(config(edge="0.5"), "BTCUSDT", home))
+    assert run.edge["needed"] == 0.5
+    assert run.edge["bars_reaching"] == 0 < run.edge["bars_wanting_in"]
+    assert run.edge["record"]["holdings"] > 0
+    assert run.fills == ()
+    assert run.decisions["blocked_by_min_edge"] > 0
+    free = run_backtest(assemble_backtest(config(edge="none"), "BTCUSDT", home))
+    assert free.edge is None
+
+
+def test_buy_and_hold_without_models(home):
+    text = "name: hold\nstrategy: BuyAndHold\nsymbols: [BTCUSDT]\ntimeframe: 1h\nbroker: {commission: 0, slippage: 0}\n"
+    run = run_backtest(assemble_backtest(parse_config(text), "BTCUSDT", home))
+    document = result_document(run)
+    assert document["model"] is None
+    assert document["in_sample_bars"] == 0
+    assert document["out_of_sample"]["n"] == 0
+    assert document["out_of_sample"]["exposure"] > 0.98
+    assert run.trades[0].reason == "open"
+
+
+def test_the_built_in_market_needs_no_store(tmp_path):
+    text = "name: hold\nstrategy: BuyAndHold\nsymbols: [SYNTH]\ntimeframe: 1h\ndata: {synth: {bars: 500, seed: 4}}\n"
+    run = run_backtest(assemble_backtest(parse_config(text), "SYNTH", Home(tmp_path)))
+    document = result_document(run)
+    assert document["bars"] == 500
+    assert document["seeds"]["market"] == 4
+    assert "planted edge 0.06" in document["data"]["origin"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes, place, words",
+    [
+        ({"strategy: MLBasic": "strategy: MLBasik"}, "run.yaml:2:11", "did you mean 'MLBasic'"),
+        ({"strategy: MLBasic": "strategy: nowhere.to_be:Found"}, "run.yaml:2:11", "cannot be imported"),
+        ({"enter: 0.52": "entre: 0.52"}, "run.yaml:3:10", "did you mean 'enter'"),
+        ({"enter: 0.52": "enter: much"}, "run.yaml:3:17", "expected a number"),
+        ({"enter: 0.52": "enter: 1.5"}, "run.yaml:3:17", "enter is 1.5"),
+        ({"enter: 0.52": "trade_from_ms: 5"}, "run.yaml:3:10", "set by the program"),
+        ({"symbols: [BTCUSDT]": "symbols: [BTCUSD]"}, "run.yaml", "did you mean 'BTCUSDT'"),
+        ({"/basic@": "/basik@"}, "run.yaml:7:22", "did you mean 'basic'"),
+        ({"exchange: local": "exchange: kraken"}, "run.yaml:4:11", "from kraken"),
+        ({"exchange: local": "exchange: local, start: 2030-01-01"}, "run.yaml:6:32", "no candles from 2030-01-01 on"),
+        ({"exchange: local": "exchange: local, end: 2017-01-01"}, "run.yaml:6:30", "no candles before 2017-01-01"),
+        ({"timeframe: 1h": "timeframe: 5m"}, "run.yaml", "timeframe 1h"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_an_error_in_the_config(home, changes, place, words):
+    file = config(**changes)
+    with pytest.raises(ConfigError) as caught:
+        assemble_backtest(file, file.config.symbols[0], home)
+    assert place in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_version_that_does_not_exist_and_a_model_without_champion(home):
+    with pytest.raises(ConfigError, match=r"run.yaml:7:22: .*no version"):
+        assemble_backtest(config(version="2020-01-01T000000Z_1h_v1"), "BTCUSDT", home)
+    with pytest.raises(NoChampion, match=r"run.yaml:7:22: (?s:.*)\{symbol\}/basic@newest") as caught:
+        assemble_backtest(config(version="latest"), "BTCUSDT", home)
+    assert caught.value.exit_code == 2
+
+
+def test_a_strategy_that_fails_is_one_message(home, tmp_path, monkeypatch):
+    (tmp_path / "broken_strategy_of_a_user.py").write_text(
+        "import backtrader as bt\nclass Broken(bt.Strategy):\n    def next(self):\n        1 / 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "name: x\nstrategy: broken_strategy_of_a_user:Broken\nsymbols: [BTCUSDT]\ntimeframe: 1h\n"
+    with pytest.raises(BotError, match=r"failed at .*broken_strategy_of_a_user.py:4: ZeroDivisionError"):
+        run_backtest(assemble_backtest(parse_config(text), "BTCUSDT", home))
+
+
+def test_a_role_that_a_strategy_needs_and_does_not_get(home):
+    file = config(**{'models: {prediction: "{symbol}/basic@newest"}\n': ""})
+    with pytest.raises(Exception, match="needs a model for the role 'prediction'") as caught:
+        run_backtest(assemble_backtest(file, "BTCUSDT", home))
+    assert caught.value.exit_code == 2
+
+
+def test_stored_rules_hold_unless_the_config_says_otherwise(tmp_path):
+    from bot.market.synth import store_synthetic
+
+    home = Home(tmp_path)
+    store_synthetic(CandleStore(home.candles), bars=300, seed=1)
+    base = "name: hold\nstrategy: BuyAndHold\nsymbols: [SYNTH]\ntimeframe: 1h\n"
+    stored = assemble_backtest(parse_config(base), "SYNTH", home).rules
+    assert str(stored.lot_step) == "0.00001"
+    mixed = assemble_backtest(parse_config(base + "broker: {lot_step: 0.1, price_tick: 0}\n"), "SYNTH", home).rules
+    assert (str(mixed.lot_step), mixed.price_tick, mixed.min_notional) == ("0.1", None, stored.min_notional)
+
+
+def test_the_champion_is_bound_when_there_is_one(home, tmp_path):
+    other = Home(tmp_path)
+    CandleStore(other.candles).write(small_models.market(), "BTCUSDT", "local")
+    model = small_models.register(other.models)
+    registry = PredictionModelRegistry(other.models, open_runner)
+    registry.promote(model.key, model.version_id, at=small_models.AT, reason="test")
+    assembly = assemble_backtest(config(version="latest"), "BTCUSDT", other)
+    assert assembly.models[0].model.version_id == model.version_id
+    assert assembly.models[0].model.promoted
