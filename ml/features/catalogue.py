@@ -1,11 +1,12 @@
 """The catalogue of features: every name, its group, its formula, the kernel that computes it.
 
 Groups: price, technical, rolling, pattern, time, microstructure. A seventh, ``sentiment``, is kept free for side series
-(an index of fear and greed, say): such features join a schema together with the series that they need, by its publication time.
+(an index of fear and greed, say): such features join a schema together with the series that they need, by the time of its
+publication.
 
-Features whose name ends in a plain level (``ema_10``, ``close``, ``vwap``, ``volume_sma_20``) are in units of price or volume:
-they are there to be drawn and traded on. Models take the scale-free ones; those that say the same as another feature to a tree
-(``log_return_1`` beside ``return_1``) are not in the default set either.
+Plain levels (``ema_10``, ``close``, ``vwap``, ``volume_sma_20``) are in units of price or volume: they are there to be drawn
+and traded on. Models take the scale-free ones; those that say the same to a tree as another feature (``log_return_1`` beside
+``return_1``) are not in the default set either.
 
 Where a name holds a period, any other period may stand there: ``rsi_9`` is as good a name as ``rsi_14``.
 """
@@ -101,11 +102,11 @@ def describe(name: str) -> dict[str, Any]:
 def default_names(timeframe: str, columns: Collection[str]) -> tuple[str, ...]:
     """Return the default features of a timeframe and of the columns that are there.
 
-    Scale-free ones only. Candles of a day or longer take periods up to 50 and no time of day; sums since 00:00 UTC are left out
-    where a day holds more than 512 candles, because they would set the length of the slice.
+    Scale-free ones only. Candles of a day or longer take periods up to 50 and no time of day; sums since 00:00 UTC are left
+    out where a day holds more than 512 candles, because they would set the length of the slice.
     """
     step = timeframe_ms(timeframe)
-    held = {*columns, "open_ms"}
+    held = set(columns)
     return tuple(
         spec.name
         for spec in _listed().values()
@@ -123,8 +124,8 @@ def select_names(chosen: Iterable[str], timeframe: str, columns: Collection[str]
     Parameters
     ----------
     chosen
-        As given to ``--features``: ``["technical", "return_1", "rsi_9"]``. A group stands for its default features, as far as
-        the columns allow.
+        As given to ``--features``: ``["technical", "return_1", "rsi_9"]``. A group stands for its default features, as far
+        as the columns allow.
     timeframe, columns
         Of the candles.
 
@@ -167,7 +168,7 @@ def missing_columns(names: Iterable[str], columns: Collection[str]) -> None:
     for name in names:
         spec = feature(name)
         for column in spec.columns:
-            if column != "open_ms" and column not in columns:
+            if column not in columns:
                 raise MissingColumns(
                     f"the feature {name} (group {spec.group}) needs the column {column}, which these candles do not have: "
                     "leave the feature out, or import candles that have it"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.features.blocks import Blocks, block_index, find_blocks, index_start_ms, valid_bars
-from ml.kernels.table import KERNELS
+from ml.kernels.table import DERIVED, KERNELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureMatrix", "FeaturePipeline"]
 
-_CHUNK = 4096  # candles whose columns are computed before they are turned into rows: they stay in the processor's cache
+_CHUNK = 2048  # candles whose columns are computed before they are turned into rows: they stay in the processor's cache
 _PADDING = 16  # floats after each column, so that columns do not share cache lines a power of two apart
 
 
@@ -51,10 +51,10 @@ class FeatureMatrix:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """One kernel, the columns that it reads, its periods, and the row of the buffer for each output of each."""
+    """One kernel, the arrays that it reads, its periods, and the row of the buffer for each output of each."""
 
     function: Callable[..., None]
-    columns: tuple[str, ...]
+    inputs: tuple[str, ...]
     periods: Integers
     rows: Integers
 
@@ -97,7 +97,7 @@ class FeaturePipeline:
         blocks = self.blocks(candles)
         valid = valid_bars(candles, blocks, self.schema.min_candles)
         rows = np.empty((len(candles), len(self._order)), dtype=np.float32)
-        columns = _arrays(candles)
+        inputs = self._inputs(candles, 0)
         begins, ends = blocks.positions[:, 1], blocks.positions[:, 2]
         busy = np.array([valid[begin:end].any() for begin, end in zip(begins, ends, strict=True)], dtype=np.bool_)
         done = 0
@@ -108,7 +108,7 @@ class FeaturePipeline:
             if buffer.shape[1] < end - begin:
                 buffer = np.empty((self._count, max(end - begin, _CHUNK) + _PADDING), dtype=np.float32)
             positions = np.ascontiguousarray(blocks.positions[lo:hi][:, (0, 1, 1, 2)])
-            self._run(columns, positions, buffer, begin)
+            self._run(inputs, positions, buffer, begin)
             publish(buffer, self._order, valid, begin, begin, end, rows)
             done = end
         rows[done:] = np.nan
@@ -132,10 +132,10 @@ class FeaturePipeline:
         first, begin, known = self._slice_of_last(candles)
         if not known or size - first < self.schema.min_candles:
             return FeatureMatrix(rows, np.zeros(1, dtype=np.bool_))
-        columns = {name: column[first:] for name, column in _arrays(candles).items()}
+        inputs = self._inputs(candles, first)
         positions = np.array([[0, begin - first, size - 1 - first, size - first]], dtype=np.int64)
         buffer = np.empty((self._count, 1), dtype=np.float32)
-        self._run(columns, positions, buffer, size - 1 - first)
+        self._run(inputs, positions, buffer, size - 1 - first)
         rows[0] = buffer[self._order, 0]
         return FeatureMatrix(rows, np.ones(1, dtype=np.bool_))
 
@@ -151,9 +151,19 @@ class FeaturePipeline:
         known = any(start <= start_ms and last_ms < end for start, end in candles.asked)
         return first, begin, known
 
-    def _run(self, columns: dict[str, Any], positions: Integers, buffer: Floats32, base: int) -> None:
+    def _inputs(self, candles: Candles, first: int) -> dict[str, Any]:
+        """Return the arrays that the kernels read, from position ``first`` on."""
+        columns = {name: column[first:] for name, column in candles.columns.items()}
+        inputs: dict[str, Any] = {"open_ms": candles.open_ms[first:], **columns}
+        for name in dict.fromkeys(name for call in self._calls for name in call.inputs if name in DERIVED):
+            from ml.kernels.logarithms import logarithm
+
+            inputs[name] = logarithm(name, columns)
+        return inputs
+
+    def _run(self, inputs: dict[str, Any], positions: Integers, buffer: Floats32, base: int) -> None:
         for call in self._calls:
-            taken = [columns[name] for name in call.columns]
+            taken = [inputs[name] for name in call.inputs]
             call.function(*taken, positions, call.periods, call.rows, buffer, base)
 
 
@@ -165,11 +175,7 @@ def _plan(name: str, places: dict[tuple[str, int, str], int]) -> _Call:
     rows = np.full((len(periods), len(kernel.outputs)), -1, dtype=np.int64)
     for (period, output), row in wanted.items():
         rows[periods.index(period), kernel.outputs.index(output)] = row
-    return _Call(kernel.load(), kernel.columns, np.array(periods, dtype=np.int64), rows)
-
-
-def _arrays(candles: Candles) -> dict[str, Any]:
-    return {"open_ms": candles.open_ms, **candles.columns}
+    return _Call(kernel.load(), kernel.inputs, np.array(periods, dtype=np.int64), rows)
 
 
 def _chunks(begins: Integers, ends: Integers, busy: Flags) -> list[tuple[int, int]]:

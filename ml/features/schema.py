@@ -129,9 +129,8 @@ class FeatureSchema:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the candles that the features need (``open_ms``, which every series has, left out)."""
-        found = dict.fromkeys(column for spec in self.features for column in spec.columns if column != "open_ms")
-        return tuple(found)
+        """Columns of the candles that the features need, besides the open time."""
+        return tuple(dict.fromkeys(column for spec in self.features for column in spec.columns))
 
     @property
     def window_bars(self) -> int:
@@ -155,8 +154,8 @@ class FeatureSchema:
         Raises
         ------
         SchemaMismatch
-            When the version is unknown, a value is missing or of another type, a feature or its parameters are not those of this
-            code, or the fingerprint is not that of the content.
+            When the version is unknown, a value is missing or of another type, a feature or its parameters are not those of
+            this code, or the fingerprint is not that of the content.
         """
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:

@@ -1,9 +1,9 @@
 """The only numba code: causal kernels over one-dimensional arrays, cut into slices by absolute time.
 
-Every feature kernel is called ``kernel(*columns, blocks, periods, rows, out, base)``:
+Every feature kernel of ``table`` is called ``kernel(*inputs, blocks, periods, rows, out, base)``:
 
-columns : float64 (or int64 open times), shape (n,), read-only
-    Candle columns; all candles, never another feature.
+inputs : float64 (or int64 open times), shape (n,)
+    Candle columns, and logarithms derived from a candle and the one before; never another feature.
 blocks : int64, shape (m, 4)
     Positions of each block: first candle of its slice, first candle of the block, first row to write, one past the last.
     Recursive states start at the first candle of the slice; sums of a finite window start again every ``4 * window``

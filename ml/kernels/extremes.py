@@ -15,6 +15,65 @@ __all__ = ["extremes", "ranges"]
 
 
 @njit(cache=True, error_model="numpy")
+def _larger(a, b, out):
+    for k in range(a.shape[0]):
+        out[k] = a[k] if a[k] > b[k] else b[k]
+
+
+@njit(cache=True, error_model="numpy")
+def _smaller(a, b, out):
+    for k in range(a.shape[0]):
+        out[k] = a[k] if a[k] < b[k] else b[k]
+
+
+@njit(cache=True, error_model="numpy")
+def _write_extremes(close, top, bottom, lead, r, out, place):
+    """Write what one window says of the candles of a block; ``top[lead + t]`` is the extreme up to candle t of them."""
+    size = close.shape[0]
+    high = top[lead:]
+    low = bottom[lead:]
+    if r[0] >= 0:
+        out[r[0], place : place + size] = high
+    if r[1] >= 0:
+        out[r[1], place : place + size] = low
+    if r[2] >= 0:
+        to = out[r[2], place : place + size]
+        for t in range(size):
+            to[t] = (close[t] - high[t]) / high[t]
+    if r[3] >= 0:
+        to = out[r[3], place : place + size]
+        for t in range(size):
+            to[t] = (close[t] - low[t]) / low[t]
+    if r[4] >= 0:
+        to = out[r[4], place : place + size]
+        for t in range(size):
+            to[t] = (close[t] - low[t]) / (high[t] - low[t]) if high[t] > low[t] else math.nan
+    if r[5] >= 0:
+        to = out[r[5], place : place + size]
+        for t in range(size):
+            to[t] = 100.0 * (close[t] - low[t]) / (high[t] - low[t]) if high[t] > low[t] else math.nan
+    # levels of the candles before: one place earlier; the first candle of a slice has none
+    skip = 1 if lead == 0 else 0
+    for k in range(7, 10):
+        if r[k] < 0:
+            continue
+        to = out[r[k], place : place + size]
+        if skip:
+            to[0] = math.nan
+        above = top[lead + skip - 1 :]
+        below = bottom[lead + skip - 1 :]
+        for t in range(size - skip):
+            c = close[t + skip]
+            if k == 7:
+                to[t + skip] = (c - above[t]) / above[t]
+            elif k == 8:
+                to[t + skip] = (c - below[t]) / below[t]
+            else:
+                side = 1.0 if c > above[t] else (-1.0 if c < below[t] else 0.0)
+                to[t + skip] = math.nan if math.isnan(above[t]) else side
+
+
+@njit(cache=True, error_model="numpy")
 def extremes(high, low, close, blocks, periods, rows, out, base):
     """Write highest highs and lowest lows of n candles and where the close stands (see ``table``).
 
@@ -32,6 +91,7 @@ def extremes(high, low, close, blocks, periods, rows, out, base):
     bottoms = np.empty((depth, 0))
     top = np.empty(0)
     bottom = np.empty(0)
+    stochastic = np.empty(0)
     for q in range(blocks.shape[0]):
         first = blocks[q, 0]
         keep = blocks[q, 2]
@@ -43,19 +103,14 @@ def extremes(high, low, close, blocks, periods, rows, out, base):
             bottoms = np.empty((depth, size))
             top = np.empty(size)
             bottom = np.empty(size)
+            stochastic = np.empty(size)
         for k in range(size):
             tops[0, k] = high[start + k]
             bottoms[0, k] = low[start + k]
         for level in range(1, depth):
             half = 1 << (level - 1)
-            for k in range(half, size):
-                a = tops[level - 1, k]
-                b = tops[level - 1, k - half]
-                tops[level, k] = a if a > b else b
-            for k in range(half, size):
-                a = bottoms[level - 1, k]
-                b = bottoms[level - 1, k - half]
-                bottoms[level, k] = a if a < b else b
+            _larger(tops[level - 1, half:size], tops[level - 1], tops[level, half:size])
+            _smaller(bottoms[level - 1, half:size], bottoms[level - 1], bottoms[level, half:size])
         for p in range(periods.shape[0]):
             n = periods[p]
             r = rows[p]
@@ -67,57 +122,24 @@ def extremes(high, low, close, blocks, periods, rows, out, base):
             for k in range(min(n - 1, size)):
                 top[k] = math.nan
                 bottom[k] = math.nan
-            for k in range(n - 1, size):
-                a = tops[level, k]
-                b = tops[level, k - rest]
-                top[k] = a if a > b else b
-            for k in range(n - 1, size):
-                a = bottoms[level, k]
-                b = bottoms[level, k - rest]
-                bottom[k] = a if a < b else b
-            for i in range(keep, end):
-                j = i - base
-                k = i - start
-                c = close[i]
-                h = top[k]
-                l = bottom[k]
-                width = h - l
-                if r[0] >= 0:
-                    out[r[0], j] = h
-                if r[1] >= 0:
-                    out[r[1], j] = l
-                if r[2] >= 0:
-                    out[r[2], j] = (c - h) / h
-                if r[3] >= 0:
-                    out[r[3], j] = (c - l) / l
-                if r[4] >= 0:
-                    out[r[4], j] = (c - l) / width if width > 0.0 else math.nan
-                if r[5] >= 0:
-                    out[r[5], j] = 100.0 * (c - l) / width if width > 0.0 else math.nan
-                if r[6] >= 0:
-                    total = 0.0
-                    for lag in range(3):
-                        value = math.nan
-                        if k >= lag and top[k - lag] > bottom[k - lag]:
-                            value = 100.0 * (close[i - lag] - bottom[k - lag]) / (top[k - lag] - bottom[k - lag])
-                        total += value
-                    out[r[6], j] = total / 3.0
-                if r[7] >= 0 or r[8] >= 0 or r[9] >= 0:
-                    above = top[k - 1] if k > 0 else math.nan
-                    below = bottom[k - 1] if k > 0 else math.nan
-                    if r[7] >= 0:
-                        out[r[7], j] = (c - above) / above
-                    if r[8] >= 0:
-                        out[r[8], j] = (c - below) / below
-                    if r[9] >= 0:
-                        value = math.nan
-                        if k > 0 and not math.isnan(above):
-                            value = 1.0 if c > above else (-1.0 if c < below else 0.0)
-                        out[r[9], j] = value
+            if n <= size:
+                _larger(tops[level, n - 1 : size], tops[level, n - 1 - rest :], top[n - 1 : size])
+                _smaller(bottoms[level, n - 1 : size], bottoms[level, n - 1 - rest :], bottom[n - 1 : size])
+            if r[6] >= 0:
+                to = out[r[6]]
+                for k in range(size):
+                    width = top[k] - bottom[k]
+                    stochastic[k] = 100.0 * (close[start + k] - bottom[k]) / width if width > 0.0 else math.nan
+                for k in range(keep - start, size):
+                    value = math.nan
+                    if k >= 2:
+                        value = (stochastic[k - 2] + stochastic[k - 1] + stochastic[k]) / 3.0
+                    to[start + k - base] = value
+            _write_extremes(close[keep:end], top[:size], bottom[:size], keep - start, r, out, keep - base)
 
 
 @njit(cache=True, error_model="numpy")
-def ranges(open_, high, low, close, blocks, periods, rows, out, base):
+def ranges(log_range, log_body, log_pair, blocks, periods, rows, out, base):
     """Write estimates from highs and lows over n candles (see ``table``).
 
     parkinson: sqrt(mean(u^2) / (4 ln 2)), u = ln(high / low) (Parkinson 1980); garman_klass: sqrt(mean(u^2 / 2 - (2 ln 2 -
@@ -129,6 +151,9 @@ def ranges(open_, high, low, close, blocks, periods, rows, out, base):
     for p in range(periods.shape[0]):
         longest = max(longest, periods[p])
     terms = np.empty((3, 0))
+    wide = False
+    for p in range(periods.shape[0]):
+        wide = wide or rows[p, 2] >= 0
     for q in range(blocks.shape[0]):
         first = blocks[q, 0]
         begin = blocks[q, 1]
@@ -137,22 +162,19 @@ def ranges(open_, high, low, close, blocks, periods, rows, out, base):
         start = max(first, max(begin, keep - max(64, 4 * longest)) - longest)
         if terms.shape[1] < end - start:
             terms = np.empty((3, end - start))
-        u = math.log(high[start - 1] / low[start - 1]) if start > first else 0.0
         for i in range(start, end):
-            k = i - start
-            before = u
-            u = math.log(high[i] / low[i])
-            v = math.log(close[i] / open_[i])
-            terms[0, k] = u * u
-            terms[1, k] = 0.5 * u * u - (2.0 * math.log(2.0) - 1.0) * v * v
-            terms[2, k] = 0.0
-            if i > first:
-                beta = u * u + before * before
-                both = math.log(max(high[i], high[i - 1]) / min(low[i], low[i - 1]))
-                alpha = (math.sqrt(2.0 * beta) - math.sqrt(beta)) / root - both / math.sqrt(root)
-                if alpha > 0.0:
-                    growth = math.exp(alpha)
-                    terms[2, k] = 2.0 * (growth - 1.0) / (1.0 + growth)
+            u = log_range[i]
+            v = log_body[i]
+            terms[0, i - start] = u * u
+            terms[1, i - start] = 0.5 * u * u - (2.0 * math.log(2.0) - 1.0) * v * v
+        if wide:
+            lead = 1 if start == first else 0
+            terms[2, 0] = 0.0
+            for i in range(start + lead, end):
+                beta = log_range[i] * log_range[i] + log_range[i - 1] * log_range[i - 1]
+                alpha = (math.sqrt(2.0 * beta) - math.sqrt(beta)) / root - log_pair[i] / math.sqrt(root)
+                growth = math.exp(alpha) if alpha > 0.0 else 1.0
+                terms[2, i - start] = 2.0 * (growth - 1.0) / (1.0 + growth)
         for p in range(periods.shape[0]):
             n = periods[p]
             step = max(64, 4 * n)

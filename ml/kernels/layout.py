@@ -8,8 +8,6 @@ from numba import njit
 
 __all__ = ["publish"]
 
-_TILE = 16
-
 
 @njit(cache=True)
 def publish(columns, order, valid, base, lo, hi, rows):
@@ -27,9 +25,12 @@ def publish(columns, order, valid, base, lo, hi, rows):
         float32, shape (n, F); rows lo to hi are written.
     """
     count = order.shape[0]
-    for start in range(lo, hi, _TILE):
-        stop = min(start + _TILE, hi)
-        for f in range(count):
-            u = order[f]
-            for i in range(start, stop):
-                rows[i, f] = columns[u, i - base] if valid[i] else math.nan
+    # Whole rows are written, a tile at a time, so that the columns' cache lines serve all rows of the tile.
+    for i in range(lo, hi):
+        row = rows[i]
+        if valid[i]:
+            k = i - base
+            for f in range(count):
+                row[f] = columns[order[f], k]
+        else:
+            row[:] = math.nan

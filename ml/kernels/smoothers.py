@@ -22,6 +22,35 @@ VARIANCE_DECAY = 0.94
 
 
 @njit(cache=True, error_model="numpy")
+def _four_averages(x, skip, alpha, level):
+    """Write four averages of x from place ``skip`` on: four chains at once, because one waits for its own last step."""
+    a0 = alpha[0]
+    a1 = alpha[1]
+    a2 = alpha[2]
+    a3 = alpha[3]
+    e0 = x[0]
+    e1 = e0
+    e2 = e0
+    e3 = e0
+    for k in range(skip):
+        value = x[k]
+        e0 += a0 * (value - e0)
+        e1 += a1 * (value - e1)
+        e2 += a2 * (value - e2)
+        e3 += a3 * (value - e3)
+    for k in range(level.shape[1]):
+        value = x[skip + k]
+        e0 += a0 * (value - e0)
+        e1 += a1 * (value - e1)
+        e2 += a2 * (value - e2)
+        e3 += a3 * (value - e3)
+        level[0, k] = e0
+        level[1, k] = e1
+        level[2, k] = e2
+        level[3, k] = e3
+
+
+@njit(cache=True, error_model="numpy")
 def averages(close, blocks, periods, rows, out, base):
     """Write exponential moving averages of the close, alpha = 2 / (n + 1) (see ``table``).
 
@@ -29,50 +58,53 @@ def averages(close, blocks, periods, rows, out, base):
     triple_slope: one-candle change of the average of the average of the average (TRIX, Hutson 1983).
     """
     count = periods.shape[0]
-    alpha = np.empty(count)
-    e1 = np.empty(count)
-    e2 = np.empty(count)
-    e3 = np.empty(count)
-    past = np.empty((count, 8))
-    triple = False
+    alpha = np.ones((count + 3) // 4 * 4)
     for p in range(count):
         alpha[p] = 2.0 / (periods[p] + 1.0)
-        triple = triple or rows[p, 3] >= 0
     for q in range(blocks.shape[0]):
         first = blocks[q, 0]
         keep = blocks[q, 2]
+        end = blocks[q, 3]
+        size = end - keep
+        start = max(first, keep - SLOPE_LAG)
+        level = np.empty((alpha.shape[0], end - start))
+        for p in range(0, count, 4):
+            _four_averages(close[first:end], start - first, alpha[p : p + 4], level[p : p + 4])
+        c = close[keep:end]
         for p in range(count):
-            e1[p] = close[first]
-            e2[p] = close[first]
-            e3[p] = close[first]
-        for i in range(first, blocks[q, 3]):
-            x = close[i]
-            slot = i & 7
-            for p in range(count):
-                e1[p] += alpha[p] * (x - e1[p])
-                past[p, slot] = e1[p]
-            if i >= keep:
-                j = i - base
-                for p in range(count):
-                    if rows[p, 0] >= 0:
-                        out[rows[p, 0], j] = e1[p]
-                    if rows[p, 1] >= 0:
-                        out[rows[p, 1], j] = (x - e1[p]) / e1[p]
-                    if rows[p, 2] >= 0:
-                        before = past[p, (i - SLOPE_LAG) & 7]
-                        out[rows[p, 2], j] = (e1[p] - before) / before if i - first >= SLOPE_LAG else math.nan
-            if triple:
-                for p in range(count):
-                    if rows[p, 3] >= 0:
-                        before = e3[p]
-                        e2[p] += alpha[p] * (e1[p] - e2[p])
-                        e3[p] += alpha[p] * (e2[p] - e3[p])
-                        if i >= keep:
-                            out[rows[p, 3], i - base] = (e3[p] - before) / before if i > first else math.nan
+            r = rows[p]
+            e = level[p, keep - start :]
+            if r[0] >= 0:
+                out[r[0], keep - base : end - base] = e
+            if r[1] >= 0:
+                to = out[r[1], keep - base : end - base]
+                for t in range(size):
+                    to[t] = (c[t] - e[t]) / e[t]
+            if r[2] >= 0:
+                to = out[r[2], keep - base : end - base]
+                have = max(0, first + SLOPE_LAG - keep)
+                for t in range(min(have, size)):
+                    to[t] = math.nan
+                before = level[p, max(0, keep - start - SLOPE_LAG) :]
+                for t in range(size - have):
+                    to[have + t] = (e[have + t] - before[t]) / before[t]
+            if r[3] >= 0:
+                to = out[r[3], keep - base : end - base]
+                a = alpha[p]
+                once = close[first]
+                twice = once
+                thrice = once
+                for i in range(first, end):
+                    last = thrice
+                    once += a * (close[i] - once)
+                    twice += a * (once - twice)
+                    thrice += a * (twice - thrice)
+                    if i >= keep:
+                        to[i - keep] = (thrice - last) / last if i > first else math.nan
 
 
 @njit(cache=True, error_model="numpy")
-def oscillators(close, blocks, periods, rows, out, base):
+def oscillators(close, log_return, blocks, periods, rows, out, base):  # noqa: ARG001
     """Write MACD 12/26/9 (Appel 1979) in price and over the close, and EWMA volatility (see ``table``).
 
     ewma_volatility: square root of v, v += 0.06 (r^2 - v) over the squared one-candle log returns (RiskMetrics 1996,
@@ -87,6 +119,8 @@ def oscillators(close, blocks, periods, rows, out, base):
         keep = blocks[q, 2]
         end = blocks[q, 3]
         if macd:
+            lines = np.empty(end - keep)
+            signals = np.empty(end - keep)
             fast = close[first]
             slow = close[first]
             signal = 0.0
@@ -97,26 +131,25 @@ def oscillators(close, blocks, periods, rows, out, base):
                 line = fast - slow
                 signal += 0.2 * (line - signal)
                 if i >= keep:
-                    j = i - base
-                    per_close = 1.0 / x
-                    if r[0] >= 0:
-                        out[r[0], j] = line
-                    if r[1] >= 0:
-                        out[r[1], j] = signal
-                    if r[2] >= 0:
-                        out[r[2], j] = line - signal
-                    if r[3] >= 0:
-                        out[r[3], j] = line * per_close
-                    if r[4] >= 0:
-                        out[r[4], j] = signal * per_close
-                    if r[5] >= 0:
-                        out[r[5], j] = (line - signal) * per_close
+                    lines[i - keep] = line
+                    signals[i - keep] = signal
+            c = close[keep:end]
+            for k in range(6):
+                if r[k] < 0:
+                    continue
+                to = out[r[k], keep - base : end - base]
+                for t in range(end - keep):
+                    value = lines[t]
+                    if k % 3 == 1:
+                        value = signals[t]
+                    elif k % 3 == 2:
+                        value = lines[t] - signals[t]
+                    to[t] = value if k < 3 else value / c[t]
         if r[6] >= 0:
             variance = math.nan
             for i in range(first, end):
                 if i > first:
-                    change = math.log(close[i] / close[i - 1])
-                    square = change * change
+                    square = log_return[i] * log_return[i]
                     if i == first + 1:
                         variance = square
                     variance += (1.0 - VARIANCE_DECAY) * (square - variance)

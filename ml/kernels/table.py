@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["KERNELS", "Kernel"]
+__all__ = ["DERIVED", "KERNELS", "Kernel"]
 
 _OHLC = ("open", "high", "low", "close")
 _HLC = ("high", "low", "close")
@@ -26,22 +26,35 @@ class Kernel:
     ----------
     name, module
         Name of the function and of its module in this package.
-    columns
-        Columns of the candles that it takes, in order (``open_ms`` among them where it needs the time).
+    inputs
+        Arrays that it takes, in order: columns of the candles, ``open_ms``, and logarithms derived from columns.
     outputs
         Names of what it can write; the order of the second axis of its ``rows``.
     """
 
     name: str
     module: str
-    columns: tuple[str, ...]
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the candles that its inputs come from (``open_ms``, which every series has, left out)."""
+        found = (column for name in self.inputs for column in DERIVED.get(name, (name,)) if column != "open_ms")
+        return tuple(dict.fromkeys(found))
 
     def load(self) -> Callable[..., None]:
         """Return the compiled function (compiled, or read from numba's cache, at its first call)."""
         function: Callable[..., Any] = getattr(import_module(f"ml.kernels.{self.module}"), self.name)
         return function
 
+
+DERIVED = {
+    "log_return": ("close",),
+    "log_range": ("high", "low"),
+    "log_body": ("open", "close"),
+    "log_pair": ("high", "low"),
+}
 
 _TABLE = (
     Kernel(
@@ -84,7 +97,7 @@ _TABLE = (
     Kernel(
         "oscillators",
         "smoothers",
-        ("close",),
+        ("close", "log_return"),
         ("line", "signal", "histogram", "line_pct", "signal_pct", "histogram_pct", "ewma_volatility"),
     ),
     Kernel("strength", "smoothers", ("close",), ("rsi",)),
@@ -97,8 +110,8 @@ _TABLE = (
     ),
     Kernel(
         "returns",
-        "windows",
-        ("close",),
+        "returns",
+        ("log_return",),
         (
             "volatility",
             "zscore",
@@ -129,7 +142,9 @@ _TABLE = (
             "breakout",
         ),
     ),
-    Kernel("ranges", "extremes", _OHLC, ("parkinson", "garman_klass", "corwin_schultz")),
+    Kernel(
+        "ranges", "extremes", ("log_range", "log_body", "log_pair"), ("parkinson", "garman_klass", "corwin_schultz")
+    ),
     Kernel(
         "clock",
         "calendar",
@@ -157,13 +172,13 @@ _TABLE = (
     Kernel(
         "money",
         "volume",
-        (*_HLC, "volume"),
+        (*_HLC, "volume", "log_return"),
         ("chaikin", "money_flow", "vwap_distance", "amihud", "amihud_ratio"),
     ),
     Kernel(
         "flow",
         "volume",
-        ("close", "volume", "taker_buy_base"),
+        ("volume", "taker_buy_base", "log_return"),
         ("imbalance", "volume_imbalance", "toxicity", "kyle_lambda", "correlation"),
     ),
     Kernel("trade_counts", "volume", ("volume", "trades"), ("size", "size_ratio", "intensity")),

@@ -13,7 +13,7 @@ _DAY_MS = 86_400_000
 
 
 @njit(cache=True, error_model="numpy")
-def session(open_ms, high, low, close, volume, blocks, periods, rows, out, base):
+def session(open_ms, high, low, close, volume, blocks, periods, rows, out, base):  # noqa: ARG001
     """Write the volume weighted average of (h + l + c) / 3 since 00:00 UTC, and close / vwap - 1 (see ``table``).
 
     The sums start at the first candle of the day in the slice. NaN until a candle of the day has volume.
@@ -46,7 +46,7 @@ def session(open_ms, high, low, close, volume, blocks, periods, rows, out, base)
 
 
 @njit(cache=True, error_model="numpy")
-def quotes(close, volume, quote_volume, blocks, periods, rows, out, base):
+def quotes(close, volume, quote_volume, blocks, periods, rows, out, base):  # noqa: ARG001
     """Write close over the candle's own average price, quote volume / volume, minus 1 (see ``table``)."""
     r = rows[0, 0]
     for q in range(blocks.shape[0]):
@@ -57,7 +57,7 @@ def quotes(close, volume, quote_volume, blocks, periods, rows, out, base):
 
 
 @njit(cache=True, error_model="numpy")
-def premium(volume, quote_volume, taker_buy_base, taker_buy_quote, blocks, periods, rows, out, base):
+def premium(volume, quote_volume, taker_buy_base, taker_buy_quote, blocks, periods, rows, out, base):  # noqa: ARG001
     """Write the average price of taker buys over that of the whole candle, minus 1 (see ``table``)."""
     r = rows[0, 0]
     for q in range(blocks.shape[0]):

@@ -19,8 +19,8 @@ __all__ = [
 ]
 
 
-# A sum is taken afresh where less than this share of its largest term remains, a variance where less of the mean's square.
-SPIKED = 1e-6
+# A sum is taken afresh where it is less than this share of the term that left, a variance where less of the mean's square.
+DWARFED = 1e-4
 CANCELLED = 1e-7
 
 
@@ -32,37 +32,63 @@ def _start(blocks, q, longest):
 
 @njit(cache=True, error_model="numpy")
 def _moving_sum(x, start, n, lead, blocks, q, sums):
-    """Write into ``sums[i - keep]`` the sum of the n terms up to candle i; ``x[i - start]`` is the term of candle i.
+    """Write into ``sums[i - start]`` the sum of the n terms up to candle i; ``x[i - start]`` is the term of candle i.
 
     NaN until n candles are there, not counting the first ``lead`` of the slice, whose terms are undefined. Taken afresh
-    every 4 n candles (at least 64) from the begin of the block and after a term that dwarfed the rest has left.
+    every 4 n candles (at least 64) from the begin of the block, and after a term that dwarfed the rest has left.
     """
     have = blocks[q, 0] + lead + n - 1
     keep = blocks[q, 2]
     end = blocks[q, 3]
     step = max(64, 4 * n)
     for i in range(keep, min(end, have)):
-        sums[i - keep] = math.nan
+        sums[i - start] = math.nan
     for lo in range(blocks[q, 1], end, step):
         hi = min(lo + step, end)
-        if hi <= keep:
-            continue
         full = max(lo, have)
+        if hi <= keep or hi <= full:
+            continue
+        head = full - start
         total = 0.0
-        peak = math.inf  # the sum at ``full`` is always fresh
-        for i in range(full, hi):
-            k = i - start
-            if i > full:
-                total += x[k] - x[k - n]
-                peak = max(peak, abs(x[k]))
-            if abs(total) < SPIKED * peak:
+        for k in range(head - n + 1, head + 1):
+            total += x[k]
+        sums[head] = total
+        size = hi - full - 1
+        new = x[head + 1 : head + 1 + size]
+        old = x[head + 1 - n : head + 1 - n + size]
+        out = sums[head + 1 : head + 1 + size]
+        for t in range(size):
+            gone = old[t]
+            total += new[t] - gone
+            if abs(total) < DWARFED * abs(gone):
                 total = 0.0
-                peak = 0.0
-                for m in range(k - n + 1, k + 1):
-                    total += x[m]
-                    peak = max(peak, abs(x[m]))
-            if i >= keep:
-                sums[i - keep] = total
+                for k in range(head + 2 + t - n, head + 2 + t):
+                    total += x[k]
+            out[t] = total
+
+
+@njit(cache=True, error_model="numpy")
+def _ratio(top, bottom, scale, shift, to):
+    """Write scale * top / bottom + shift, NaN where bottom is not positive."""
+    for t in range(to.shape[0]):
+        to[t] = scale * top[t] / bottom[t] + shift if bottom[t] > 0.0 else math.nan
+
+
+@njit(cache=True, error_model="numpy")
+def _scores(volume, keep, n, total, squares, to):
+    """Write (value - mean) / population deviation of the windows that end at ``keep + t``, NaN where all are equal."""
+    for t in range(to.shape[0]):
+        v = volume[keep + t]
+        mean = total[t] / n
+        variance = squares[t] / n - mean * mean
+        if variance < CANCELLED * mean * mean:
+            shift = 0.0
+            variance = 0.0
+            for m in range(keep + t - n + 1, keep + t):
+                shift += volume[m] - v
+                variance += (volume[m] - v) * (volume[m] - v)
+            variance = variance / n - shift * shift / n / n
+        to[t] = (v - mean) / math.sqrt(variance) if variance > 0.0 else math.nan
 
 
 @njit(cache=True, error_model="numpy")
@@ -92,10 +118,10 @@ def volumes(close, volume, blocks, periods, rows, out, base):
             plain[k] = v
             square[k] = v * v
             signed[k] = v if change > 0.0 else (-v if change < 0.0 else 0.0)
-        total = np.empty(end - keep)
-        squares = np.empty(end - keep)
-        balance = np.empty(end - keep)
-        recent = np.empty(end - keep)
+        total = np.empty(size)
+        squares = np.empty(size)
+        balance = np.empty(size)
+        recent = np.empty(size)
         for p in range(periods.shape[0]):
             n = periods[p]
             r = rows[p]
@@ -107,39 +133,31 @@ def volumes(close, volume, blocks, periods, rows, out, base):
                 _moving_sum(signed, start, n, 1, blocks, q, balance)
             if r[4] >= 0:
                 _moving_sum(plain, start, part, 0, blocks, q, recent)
-            for i in range(keep, end):
-                j = i - base
-                k = i - keep
-                v = volume[i]
-                mean = total[k] / n
-                ratio = v / mean if mean > 0.0 else math.nan
-                if r[0] >= 0:
-                    out[r[0], j] = mean
-                if r[1] >= 0:
-                    out[r[1], j] = ratio
-                if r[2] >= 0:
-                    variance = squares[k] / n - mean * mean
-                    if variance < CANCELLED * mean * mean:
-                        shift = 0.0
-                        variance = 0.0
-                        for m in range(i - n + 1, i):
-                            shift += volume[m] - v
-                            variance += (volume[m] - v) * (volume[m] - v)
-                        variance = variance / n - shift * shift / n / n
-                    out[r[2], j] = (v - mean) / math.sqrt(variance) if variance > 0.0 else math.nan
-                if r[3] >= 0:
-                    value = balance[k] / total[k] if total[k] > 0.0 else math.nan
-                    out[r[3], j] = min(1.0, max(-1.0, value)) if not math.isnan(value) else math.nan
-                if r[4] >= 0:
-                    out[r[4], j] = recent[k] / part / mean - 1.0 if mean > 0.0 else math.nan
-                if r[5] >= 0:
-                    out[r[5], j] = ratio if math.isnan(ratio) else (1.0 if ratio > 2.0 else 0.0)
-                if r[6] >= 0:
-                    out[r[6], j] = ratio if math.isnan(ratio) else (1.0 if ratio < 0.5 else 0.0)
+            v = volume[keep:end]
+            held = total[keep - start :]
+            if r[0] >= 0:
+                for t in range(end - keep):
+                    out[r[0], keep + t - base] = held[t] / n
+            if r[1] >= 0:
+                _ratio(v, held, float(n), 0.0, out[r[1], keep - base : end - base])
+            if r[2] >= 0:
+                _scores(volume, keep, n, held, squares[keep - start :], out[r[2], keep - base : end - base])
+            if r[3] >= 0:
+                _ratio(balance[keep - start :], held, 1.0, 0.0, out[r[3], keep - base : end - base])
+            if r[4] >= 0:
+                _ratio(recent[keep - start :], held, float(n) / part, -1.0, out[r[4], keep - base : end - base])
+            if r[5] >= 0:
+                to = out[r[5], keep - base : end - base]
+                for t in range(end - keep):
+                    to[t] = (1.0 if v[t] * n > 2.0 * held[t] else 0.0) if held[t] > 0.0 else math.nan
+            if r[6] >= 0:
+                to = out[r[6], keep - base : end - base]
+                for t in range(end - keep):
+                    to[t] = (1.0 if v[t] * n < 0.5 * held[t] else 0.0) if held[t] > 0.0 else math.nan
 
 
 @njit(cache=True, error_model="numpy")
-def money(high, low, close, volume, blocks, periods, rows, out, base):
+def money(high, low, close, volume, log_return, blocks, periods, rows, out, base):
     """Write volume weighted by price over n candles (see ``table``).
 
     chaikin: sum of volume times close location over the sum of volume (Chaikin money flow; location 0 without a range);
@@ -180,55 +198,47 @@ def money(high, low, close, volume, blocks, periods, rows, out, base):
                 before = (high[i - 1] + low[i - 1] + close[i - 1]) / 3.0
                 rising[k] = typical * v if typical > before else 0.0
                 falling[k] = typical * v if typical < before else 0.0
-                impact[k] = abs(math.log(close[i] / close[i - 1])) / (close[i] * v) if v > 0.0 else 0.0
-        a = np.empty(end - keep)
-        b = np.empty(end - keep)
-        c = np.empty(end - keep)
-        d = np.empty(end - keep)
+                impact[k] = abs(log_return[i]) / (close[i] * v) if v > 0.0 else 0.0
+        a = np.empty(size)
+        b = np.empty(size)
+        c = np.empty(size)
+        d = np.empty(size)
         for p in range(periods.shape[0]):
             n = periods[p]
             r = rows[p]
+            lead = keep - start
             if r[0] >= 0 or r[2] >= 0:
                 _moving_sum(plain, start, n, 0, blocks, q, a)
             if r[0] >= 0:
                 _moving_sum(located, start, n, 0, blocks, q, b)
-                for i in range(keep, end):
-                    k = i - keep
-                    out[r[0], i - base] = b[k] / a[k] if a[k] > 0.0 else math.nan
+                _ratio(b[lead:], a[lead:], 1.0, 0.0, out[r[0], keep - base : end - base])
             if r[2] >= 0:
                 _moving_sum(paid, start, n, 0, blocks, q, b)
-                for i in range(keep, end):
-                    k = i - keep
+                for k in range(lead, size):
                     vwap = b[k] / a[k] + reference if a[k] > 0.0 else math.nan
-                    out[r[2], i - base] = (close[i] - vwap) / vwap
+                    out[r[2], start + k - base] = (close[start + k] - vwap) / vwap
             if r[1] >= 0:
                 _moving_sum(rising, start, n, 1, blocks, q, a)
                 _moving_sum(falling, start, n, 1, blocks, q, b)
-                for i in range(keep, end):
-                    k = i - keep
-                    both = a[k] + b[k]
-                    out[r[1], i - base] = 100.0 * a[k] / both if both > 0.0 else math.nan
+                for k in range(lead, size):
+                    b[k] += a[k]
+                _ratio(a[lead:], b[lead:], 100.0, 0.0, out[r[1], keep - base : end - base])
             if r[3] >= 0 or r[4] >= 0:
                 _moving_sum(impact, start, n, 1, blocks, q, a)
                 _moving_sum(traded, start, n, 1, blocks, q, b)
-                if r[3] >= 0:
-                    for i in range(keep, end):
-                        k = i - keep
-                        out[r[3], i - base] = a[k] / b[k] if b[k] > 0.0 else math.nan
-                if r[4] >= 0:
-                    part = max(1, n // 4)
-                    _moving_sum(impact, start, part, 1, blocks, q, c)
-                    _moving_sum(traded, start, part, 1, blocks, q, d)
-                    for i in range(keep, end):
-                        k = i - keep
-                        value = math.nan
-                        if a[k] > 0.0 and d[k] > 0.0:
-                            value = c[k] / d[k] / (a[k] / b[k]) - 1.0
-                        out[r[4], i - base] = value
+            if r[3] >= 0:
+                _ratio(a[lead:], b[lead:], 1.0, 0.0, out[r[3], keep - base : end - base])
+            if r[4] >= 0:
+                part = max(1, n // 4)
+                _moving_sum(impact, start, part, 1, blocks, q, c)
+                _moving_sum(traded, start, part, 1, blocks, q, d)
+                for k in range(lead, size):
+                    known = a[k] > 0.0 and d[k] > 0.0
+                    out[r[4], start + k - base] = c[k] * b[k] / (d[k] * a[k]) - 1.0 if known else math.nan
 
 
 @njit(cache=True, error_model="numpy")
-def flow(close, volume, taker_buy_base, blocks, periods, rows, out, base):
+def flow(volume, taker_buy_base, log_return, blocks, periods, rows, out, base):
     """Write who was in a hurry over n candles: taker buys against taker sells (see ``table``).
 
     With s = 2 taker - volume: imbalance: mean of s / volume over the candles that traded; volume_imbalance: sum s / sum
@@ -254,11 +264,13 @@ def flow(close, volume, taker_buy_base, blocks, periods, rows, out, base):
         xx = np.empty(size)
         xs = np.empty(size)
         ss = np.empty(size)
+        idle = False  # whether any candle had no volume: else every candle of a window traded
         for k in range(size):
             i = start + k
             v = volume[i]
             s = 2.0 * taker_buy_base[i] - v
-            change = math.log(close[i] / close[i - 1]) if i > first else 0.0
+            change = log_return[i] if i > first else 0.0
+            idle = idle or v == 0.0
             plain[k] = v
             share[k] = s / v if v > 0.0 else 0.0
             traded[k] = 1.0 if v > 0.0 else 0.0
@@ -268,51 +280,53 @@ def flow(close, volume, taker_buy_base, blocks, periods, rows, out, base):
             xx[k] = change * change
             xs[k] = change * s
             ss[k] = s * s
-        rest = end - keep
-        a = np.empty(rest)
-        b = np.empty(rest)
-        sum_x = np.empty(rest)
-        sum_s = np.empty(rest)
-        sum_xx = np.empty(rest)
-        sum_xs = np.empty(rest)
-        sum_ss = np.empty(rest)
+        a = np.empty(size)
+        b = np.empty(size)
+        sum_x = np.empty(size)
+        sum_s = np.empty(size)
+        sum_xx = np.empty(size)
+        sum_xs = np.empty(size)
+        sum_ss = np.empty(size)
         for p in range(periods.shape[0]):
             n = periods[p]
             r = rows[p]
+            lead = keep - start
             if r[0] >= 0:
                 _moving_sum(share, start, n, 0, blocks, q, a)
-                _moving_sum(traded, start, n, 0, blocks, q, b)
-                for k in range(rest):
-                    out[r[0], keep + k - base] = a[k] / b[k] if b[k] > 0.0 else math.nan
+                if idle:
+                    _moving_sum(traded, start, n, 0, blocks, q, b)
+                else:
+                    b[:] = n
+                _ratio(a[lead:], b[lead:], 1.0, 0.0, out[r[0], keep - base : end - base])
             if r[1] >= 0 or r[2] >= 0:
                 _moving_sum(plain, start, n, 0, blocks, q, b)
             if r[1] >= 0:
                 _moving_sum(signed, start, n, 0, blocks, q, a)
-                for k in range(rest):
-                    out[r[1], keep + k - base] = a[k] / b[k] if b[k] > 0.0 else math.nan
+                _ratio(a[lead:], b[lead:], 1.0, 0.0, out[r[1], keep - base : end - base])
             if r[2] >= 0:
                 _moving_sum(hurry, start, n, 0, blocks, q, a)
-                for k in range(rest):
-                    out[r[2], keep + k - base] = a[k] / b[k] if b[k] > 0.0 else math.nan
+                _ratio(a[lead:], b[lead:], 1.0, 0.0, out[r[2], keep - base : end - base])
             if r[3] >= 0 or r[4] >= 0:
                 _moving_sum(x, start, n, 1, blocks, q, sum_x)
                 _moving_sum(signed, start, n, 1, blocks, q, sum_s)
                 _moving_sum(xs, start, n, 1, blocks, q, sum_xs)
                 _moving_sum(ss, start, n, 1, blocks, q, sum_ss)
-                _moving_sum(xx, start, n, 1, blocks, q, sum_xx)
+                for k in range(lead, size):
+                    b[k] = sum_ss[k] - sum_s[k] * sum_s[k] / n
+                    sum_xs[k] -= sum_x[k] * sum_s[k] / n
+                    if not b[k] > CANCELLED * sum_ss[k]:
+                        b[k] = math.nan
+            if r[3] >= 0:
                 _moving_sum(plain, start, n, 1, blocks, q, a)
-                for k in range(rest):
-                    covariance = sum_xs[k] - sum_x[k] * sum_s[k] / n
-                    var_s = sum_ss[k] - sum_s[k] * sum_s[k] / n
-                    var_x = sum_xx[k] - sum_x[k] * sum_x[k] / n
-                    known = var_s > CANCELLED * sum_ss[k]
-                    if r[3] >= 0:
-                        out[r[3], keep + k - base] = covariance / var_s * (a[k] / n) if known else math.nan
-                    if r[4] >= 0:
-                        value = math.nan
-                        if known and var_x > CANCELLED * sum_xx[k]:
-                            value = min(1.0, max(-1.0, covariance / math.sqrt(var_s) / math.sqrt(var_x)))
-                        out[r[4], keep + k - base] = value
+                for k in range(lead, size):
+                    out[r[3], start + k - base] = sum_xs[k] * a[k] / (n * b[k])
+            if r[4] >= 0:
+                _moving_sum(xx, start, n, 1, blocks, q, sum_xx)
+                for k in range(lead, size):
+                    moved = sum_xx[k] - sum_x[k] * sum_x[k] / n
+                    known = moved > CANCELLED * sum_xx[k]
+                    value = sum_xs[k] / math.sqrt(b[k] * moved) if known else math.nan
+                    out[r[4], start + k - base] = min(1.0, max(-1.0, value)) if not math.isnan(value) else math.nan
 
 
 @njit(cache=True, error_model="numpy")
@@ -327,24 +341,23 @@ def trade_counts(volume, trades, blocks, periods, rows, out, base):
         longest = max(longest, periods[p])
     for q in range(blocks.shape[0]):
         keep = blocks[q, 2]
-        rest = blocks[q, 3] - keep
+        end = blocks[q, 3]
         start = _start(blocks, q, longest)
-        a = np.empty(rest)
-        b = np.empty(rest)
+        size = end - start
+        a = np.empty(size)
+        b = np.empty(size)
         for p in range(periods.shape[0]):
             n = periods[p]
             r = rows[p]
-            _moving_sum(volume[start:], start, n, 0, blocks, q, a)
-            _moving_sum(trades[start:], start, n, 0, blocks, q, b)
-            for k in range(rest):
-                i = keep + k
-                size = a[k] / b[k] if b[k] > 0.0 else math.nan
-                if r[0] >= 0:
-                    out[r[0], i - base] = size
-                if r[1] >= 0:
-                    value = math.nan
-                    if trades[i] > 0.0 and size > 0.0:
-                        value = volume[i] / trades[i] / size
-                    out[r[1], i - base] = value
-                if r[2] >= 0:
-                    out[r[2], i - base] = trades[i] / (b[k] / n) if b[k] > 0.0 else math.nan
+            _moving_sum(volume[start:end], start, n, 0, blocks, q, a)
+            _moving_sum(trades[start:end], start, n, 0, blocks, q, b)
+            lead = keep - start
+            if r[0] >= 0:
+                _ratio(a[lead:], b[lead:], 1.0, 0.0, out[r[0], keep - base : end - base])
+            if r[1] >= 0:
+                for k in range(lead, size):
+                    i = start + k
+                    known = trades[i] > 0.0 and a[k] > 0.0
+                    out[r[1], start + k - base] = volume[i] * b[k] / (trades[i] * a[k]) if known else math.nan
+            if r[2] >= 0:
+                _ratio(trades[keep:end], b[lead:], float(n), 0.0, out[r[2], keep - base : end - base])

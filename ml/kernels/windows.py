@@ -1,8 +1,8 @@
-"""Kernels of moving sums over the close: means, deviations, trends, moments of returns.
+"""Kernels of moving sums over prices: means, deviations, trends.
 
 Sums run over differences to a reference near the window and are taken afresh every ``4 * window`` candles (at least 64) from
-the begin of the block, and wherever they have cancelled: no rounding error is carried far. Whether a window is flat is counted
-in integers: its deviation is then exactly zero, not a remainder of rounding.
+the begin of the block, and wherever they have cancelled: no rounding error is carried far, and the deviation of a flat window
+is exactly zero, not a remainder of rounding.
 """
 
 from __future__ import annotations
@@ -12,28 +12,72 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["commodity_channel", "levels", "returns"]
+__all__ = ["commodity_channel", "levels"]
 
-
-# Sums are taken afresh where less than this share of a square remains after the mean, or of the largest square.
-CANCELLED = 1e-7
-SPIKED = 1e-4
+CANCELLED = 1e-7  # sums are taken afresh where the variance is less than this share of the mean's square
 
 
 @njit(cache=True, error_model="numpy")
 def _level_sums(close, start, stop, reference):
-    """Sum a window afresh: values, squares, position times value, and how many of the newest closes are equal."""
+    """Sum a window afresh: values, squares, position times value."""
     total = 0.0
     square = 0.0
     weighted = 0.0
-    flat = 0
     for k in range(start, stop):
         y = close[k] - reference
         total += y
         square += y * y
         weighted += float(k - start) * y
-        flat = flat + 1 if k > start and close[k] == close[k - 1] else 1
-    return total, square, weighted, flat
+    return total, square, weighted
+
+
+@njit(cache=True, error_model="numpy")
+def _scan_levels(close, n, have, begin, keep, end, line, level, variance, covariance):
+    """Write mean, population variance and, where ``line``, covariance with time of every full window.
+
+    Index i - begin stands for candle i. A flat window has variance 0: it cancels, and afresh its values are all zero.
+    """
+    w = float(n)
+    part = 1.0 / w
+    middle = 0.5 * (w - 1.0)
+    step = max(64, 4 * n)
+    for lo in range(begin, end, step):
+        hi = min(lo + step, end)
+        full = max(lo, have)
+        if hi <= keep or hi <= full:
+            continue
+        reference = 0.0
+        total = 0.0
+        square = 0.0
+        weighted = 0.0
+        new = close[full:hi]
+        old = close[full - n + 1 : hi]  # old[t - 1] leaves when candle full + t comes
+        to_level = level[full - begin : hi - begin]
+        to_variance = variance[full - begin : hi - begin]
+        to_covariance = covariance[full - begin : hi - begin]
+        for t in range(hi - full):
+            c = new[t]
+            if t == 0:
+                reference = c
+                total, square, weighted = _level_sums(close, full - n + 1, full + 1, reference)
+            else:
+                y = c - reference
+                gone = old[t - 1] - reference
+                if line:
+                    weighted += (w - 1.0) * y - (total - gone)
+                total += y - gone
+                square += y * y - gone * gone
+            mean = total * part
+            spread = square * part - mean * mean
+            if spread < CANCELLED * mean * mean:
+                reference = c
+                total, square, weighted = _level_sums(close, full + t - n + 1, full + t + 1, reference)
+                mean = total * part
+                spread = square * part - mean * mean
+            to_level[t] = mean + reference
+            to_variance[t] = spread
+            if line:
+                to_covariance[t] = weighted - middle * total
 
 
 @njit(cache=True, error_model="numpy")
@@ -45,255 +89,67 @@ def levels(close, blocks, periods, rows, out, base):
     squares line a candle, over the mean; trend_fit: its squared correlation. NaN where the deviation divides and is zero.
     """
     for q in range(blocks.shape[0]):
-        first = blocks[q, 0]
         begin = blocks[q, 1]
-        keep = blocks[q, 2]
         end = blocks[q, 3]
+        level = np.empty(end - begin)
+        variance = np.empty(end - begin)
+        covariance = np.empty(end - begin)
         for p in range(periods.shape[0]):
             n = periods[p]
-            w = float(n)
             r = rows[p]
-            step = max(64, 4 * n)
-            middle = 0.5 * (w - 1.0)
-            spread = w * (w * w - 1.0) / 12.0
+            have = blocks[q, 0] + n - 1
+            keep = blocks[q, 2]
             for k in range(r.shape[0]):
                 if r[k] >= 0:
-                    for i in range(keep, min(end, first + n - 1)):
+                    for i in range(keep, min(end, have)):
                         out[r[k], i - base] = math.nan
-            for lo in range(begin, end, step):
-                hi = min(lo + step, end)
-                if hi <= keep:
-                    continue
-                full = max(lo, first + n - 1)
-                reference = 0.0
-                total = 0.0
-                square = 0.0
-                weighted = 0.0
-                flat = 0
-                for i in range(full, hi):
-                    c = close[i]
-                    if i == full:
-                        reference = c
-                        total, square, weighted, flat = _level_sums(close, i - n + 1, i + 1, reference)
-                    else:
-                        y = c - reference
-                        old = close[i - n] - reference
-                        weighted += (w - 1.0) * y - (total - old)
-                        total += y - old
-                        square += y * y - old * old
-                        flat = flat + 1 if c == close[i - 1] else 1
-                    mean = total / w
-                    variance = square / w - mean * mean
-                    if flat < n and variance < CANCELLED * mean * mean:
-                        reference = c
-                        total, square, weighted, flat = _level_sums(close, i - n + 1, i + 1, reference)
-                        mean = total / w
-                        variance = square / w - mean * mean
-                    if i < keep:
-                        continue
-                    j = i - base
-                    level = mean + reference
-                    sd = math.sqrt(variance) if variance > 0.0 else math.nan
-                    if flat >= n:
-                        level = c
-                        sd = 0.0
-                    per_sd = 1.0 / sd if sd > 0.0 else math.nan
-                    if r[0] >= 0:
-                        out[r[0], j] = level
-                    if r[1] >= 0:
-                        out[r[1], j] = (c - level) / level
-                    if r[2] >= 0:
-                        out[r[2], j] = (c - level) * per_sd
-                    if r[3] >= 0:
-                        out[r[3], j] = level + 2.0 * sd
-                    if r[4] >= 0:
-                        out[r[4], j] = level - 2.0 * sd
-                    if r[5] >= 0:
-                        out[r[5], j] = 0.25 * (c - level) * per_sd + 0.5
-                    if r[6] >= 0:
-                        out[r[6], j] = 4.0 * sd / level
-                    if r[7] >= 0:
-                        out[r[7], j] = (weighted - middle * total) / (spread * level) if flat < n else 0.0
-                    if r[8] >= 0:
-                        covariance = (weighted - middle * total) * per_sd
-                        out[r[8], j] = min(1.0, covariance * covariance / (spread * w))
-
-
-@njit(cache=True, error_model="numpy")
-def _return_sums(x, start, stop):
-    """Sum a window of returns afresh: powers one to four, the largest square."""
-    s1 = 0.0
-    s2 = 0.0
-    s3 = 0.0
-    s4 = 0.0
-    peak = 0.0
-    for k in range(start, stop):
-        z = x[k]
-        zz = z * z
-        s1 += z
-        s2 += zz
-        s3 += zz * z
-        s4 += zz * zz
-        peak = max(peak, zz)
-    return s1, s2, s3, s4, peak
-
-
-@njit(cache=True, error_model="numpy")
-def _return_paths(x, start, stop):
-    """Sum a window of returns afresh: squares of falls, absolute values, product with the return before, and counts."""
-    falls = 0.0
-    path = 0.0
-    cross = 0.0
-    rises = 0
-    moves = 0
-    same = 0
-    for k in range(start, stop):
-        z = x[k]
-        path += abs(z)
-        cross += z * x[k - 1]
-        if z < 0.0:
-            falls += z * z
-            moves += 1
-        elif z > 0.0:
-            rises += 1
-            moves += 1
-        same = same + 1 if k > start and z == x[k - 1] else 1
-    return falls, path, cross, rises, moves, same
-
-
-@njit(cache=True, error_model="numpy")
-def returns(close, blocks, periods, rows, out, base):
-    """Write moments of the last n one-candle log returns x (see ``table``).
-
-    volatility: sample deviation; zscore: (x - mean) / volatility; skew, kurtosis: adjusted sample skewness and excess
-    kurtosis (Joanes and Gill 1998, G1 and G2); up_ratio: share of rising closes; downside_ratio: sum of squares of falls
-    over the sum of squares; efficiency: |sum of x| over the sum of |x| (Kaufman 1995, in logarithms); autocorrelation:
-    correlation of x with the return before it; roll_spread: 2 sqrt(-cov) of those two, sample covariance (Roll 1984), with
-    the sign kept where the covariance is positive. NaN where x is constant, or the close never changes.
-    """
-    longest = 0
-    for p in range(periods.shape[0]):
-        longest = max(longest, periods[p])
-    x = np.empty(0)
-    for q in range(blocks.shape[0]):
-        first = blocks[q, 0]
-        begin = blocks[q, 1]
-        keep = blocks[q, 2]
-        end = blocks[q, 3]
-        # x[k - shift] is the return of candle k; the first candle of a slice has none
-        shift = max(first, max(begin, keep - max(64, 4 * longest)) - longest - 1)
-        if x.shape[0] < end - shift:
-            x = np.empty(end - shift)
-        x[0] = 0.0
-        for k in range(shift + 1, end):
-            x[k - shift] = math.log(close[k] / close[k - 1])
-        if shift > first:
-            x[0] = math.log(close[shift] / close[shift - 1])
-        for p in range(periods.shape[0]):
-            n = periods[p]
-            w = float(n)
-            r = rows[p]
-            step = max(64, 4 * n)
-            moments = (
-                r[0] >= 0 or r[1] >= 0 or r[2] >= 0 or r[3] >= 0 or r[5] >= 0 or r[6] >= 0 or r[7] >= 0 or r[8] >= 0
-            )
-            for k in range(r.shape[0]):
-                if r[k] >= 0:
-                    for i in range(keep, min(end, first + n)):
-                        out[r[k], i - base] = math.nan
-            for lo in range(begin, end, step):
-                hi = min(lo + step, end)
-                if hi <= keep:
-                    continue
-                full = max(lo, first + n)
-                s1 = 0.0
-                s2 = 0.0
-                s3 = 0.0
-                s4 = 0.0
-                peak = 0.0
-                falls = 0.0
-                path = 0.0
-                cross = 0.0
-                rises = 0
-                moves = 0
-                same = 0
-                for i in range(full, hi):
-                    k = i - shift
-                    new = x[k]
-                    if i == full:
-                        s1, s2, s3, s4, peak = _return_sums(x, k - n + 1, k + 1)
-                        falls, path, cross, rises, moves, same = _return_paths(x, k - n + 1, k + 1)
-                    else:
-                        old = x[k - n]
-                        square = new * new
-                        gone = old * old
-                        s1 += new - old
-                        s2 += square - gone
-                        s3 += square * new - gone * old
-                        s4 += square * square - gone * gone
-                        peak = max(peak, square)
-                        path += abs(new) - abs(old)
-                        cross += new * x[k - 1] - old * x[k - n - 1]
-                        falls += (square if new < 0.0 else 0.0) - (gone if old < 0.0 else 0.0)
-                        rises += (1 if new > 0.0 else 0) - (1 if old > 0.0 else 0)
-                        moves += (1 if new != 0.0 else 0) - (1 if old != 0.0 else 0)
-                        same = same + 1 if new == x[k - 1] else 1
-                    mean = s1 / w
-                    central = s2 - s1 * mean
-                    if moments and same < n and (central < SPIKED * w * peak or central < CANCELLED * s2):
-                        s1, s2, s3, s4, peak = _return_sums(x, k - n + 1, k + 1)
-                        falls, path, cross, rises, moves, same = _return_paths(x, k - n + 1, k + 1)
-                        mean = s1 / w
-                        central = s2 - s1 * mean
-                    if i < keep:
-                        continue
-                    j = i - base
-                    sd = 0.0
-                    if same < n:
-                        sd = math.sqrt(central / (w - 1.0)) if central > 0.0 else math.nan
-                    per_sd = 1.0 / sd if sd > 0.0 else math.nan
-                    if r[0] >= 0:
-                        out[r[0], j] = sd
-                    if r[1] >= 0:
-                        out[r[1], j] = (new - mean) * per_sd
-                    if r[2] >= 0:
-                        m3 = s3 - 3.0 * mean * s2 + 2.0 * w * mean * mean * mean
-                        out[r[2], j] = w / ((w - 1.0) * (w - 2.0)) * m3 * per_sd * per_sd * per_sd
-                    if r[3] >= 0:
-                        mm = mean * mean
-                        m4 = (
-                            (s4 - 4.0 * mean * s3 + 6.0 * mm * s2 - 3.0 * w * mm * mm)
-                            * per_sd
-                            * per_sd
-                            * per_sd
-                            * per_sd
-                        )
-                        scale = w * (w + 1.0) / ((w - 1.0) * (w - 2.0) * (w - 3.0))
-                        out[r[3], j] = scale * m4 - 3.0 * (w - 1.0) * (w - 1.0) / ((w - 2.0) * (w - 3.0))
-                    if r[4] >= 0:
-                        out[r[4], j] = rises / w
-                    if r[5] >= 0:
-                        out[r[5], j] = min(1.0, max(0.0, falls / s2)) if moves > 0 else math.nan
-                    if r[6] >= 0:
-                        out[r[6], j] = min(1.0, abs(s1) / path) if moves > 0 else math.nan
-                    if r[7] >= 0 or r[8] >= 0:
-                        # the window of the returns before: one candle older, from x[k - n] to x[k - 1]
-                        covariance = math.nan
-                        other = math.nan
-                        if i - n > first:
-                            before = x[k - n]
-                            t1 = s1 - new + before
-                            t2 = s2 - new * new + before * before
-                            covariance = cross - t1 * mean
-                            other = t2 - t1 * t1 / w
-                        if r[7] >= 0:
-                            value = math.nan
-                            if sd > 0.0 and other > 0.0:
-                                value = covariance / math.sqrt(central * other)
-                            out[r[7], j] = value
-                        if r[8] >= 0:
-                            covariance /= w - 1.0
-                            out[r[8], j] = math.copysign(2.0 * math.sqrt(abs(covariance)), -covariance)
+            keep = max(keep, have)
+            if keep >= end:
+                continue
+            _scan_levels(close, n, have, begin, keep, end, r[7] >= 0 or r[8] >= 0, level, variance, covariance)
+            c = close[keep:end]
+            m = level[keep - begin :]
+            v = variance[keep - begin :]
+            size = end - keep
+            if r[0] >= 0:
+                out[r[0], keep - base : end - base] = m
+            if r[1] >= 0:
+                to = out[r[1], keep - base : end - base]
+                for t in range(size):
+                    to[t] = (c[t] - m[t]) / m[t]
+            if r[2] >= 0:
+                to = out[r[2], keep - base : end - base]
+                for t in range(size):
+                    to[t] = (c[t] - m[t]) / math.sqrt(v[t]) if v[t] > 0.0 else math.nan
+            if r[3] >= 0:
+                to = out[r[3], keep - base : end - base]
+                for t in range(size):
+                    to[t] = m[t] + 2.0 * math.sqrt(v[t]) if v[t] >= 0.0 else math.nan
+            if r[4] >= 0:
+                to = out[r[4], keep - base : end - base]
+                for t in range(size):
+                    to[t] = m[t] - 2.0 * math.sqrt(v[t]) if v[t] >= 0.0 else math.nan
+            if r[5] >= 0:
+                to = out[r[5], keep - base : end - base]
+                for t in range(size):
+                    to[t] = (c[t] - m[t]) / (4.0 * math.sqrt(v[t])) + 0.5 if v[t] > 0.0 else math.nan
+            if r[6] >= 0:
+                to = out[r[6], keep - base : end - base]
+                for t in range(size):
+                    to[t] = 4.0 * math.sqrt(v[t]) / m[t] if v[t] >= 0.0 else math.nan
+            if r[7] >= 0 or r[8] >= 0:
+                w = float(n)
+                times = w * (w * w - 1.0) / 12.0  # sum of squares of the positions around their mean
+                s = covariance[keep - begin :]
+                if r[7] >= 0:
+                    to = out[r[7], keep - base : end - base]
+                    for t in range(size):
+                        to[t] = s[t] / (times * m[t])
+                if r[8] >= 0:
+                    to = out[r[8], keep - base : end - base]
+                    for t in range(size):
+                        fit = s[t] * s[t] / (times * w * v[t]) if v[t] > 0.0 else math.nan
+                        to[t] = 1.0 if fit > 1.0 else fit
 
 
 @njit(cache=True, error_model="numpy")
@@ -302,24 +158,37 @@ def commodity_channel(high, low, close, blocks, periods, rows, out, base):
 
     Each window is summed afresh. NaN for a flat window.
     """
+    longest = 0
+    for p in range(periods.shape[0]):
+        longest = max(longest, periods[p])
     for q in range(blocks.shape[0]):
         first = blocks[q, 0]
+        keep = blocks[q, 2]
+        end = blocks[q, 3]
+        start = max(first, keep - longest)
+        typical = np.empty(end - start)
+        for k in range(end - start):
+            typical[k] = (high[start + k] + low[start + k] + close[start + k]) / 3.0
         for p in range(periods.shape[0]):
             n = periods[p]
             r = rows[p, 0]
-            for i in range(blocks[q, 2], blocks[q, 3]):
-                value = math.nan
-                start = i - n + 1
-                if start >= first:
-                    reference = high[i] + low[i] + close[i]
-                    total = 0.0
-                    for k in range(start, i):
-                        total += high[k] + low[k] + close[k] - reference
-                    mean = total / n
-                    deviation = abs(mean)
-                    for k in range(start, i):
-                        deviation += abs(high[k] + low[k] + close[k] - reference - mean)
-                    if deviation > 0.0:
-                        value = -mean * n / (0.015 * deviation)
-                if r >= 0:
-                    out[r, i - base] = value
+            if r < 0:
+                continue
+            for i in range(keep, min(end, first + n - 1)):
+                out[r, i - base] = math.nan
+            for i in range(max(keep, first + n - 1), end):
+                newest = typical[i - start]
+                head = i - n + 1 - start
+                even = 0.0  # two sums, so that one does not wait for the other
+                odd = 0.0
+                for m in range(n // 2):
+                    even += typical[head + 2 * m] - newest
+                    odd += typical[head + 2 * m + 1] - newest
+                mean = (even + odd) / n  # the newest price itself adds nothing where n is odd
+                even = abs(mean) if n & 1 else 0.0
+                odd = 0.0
+                for m in range(n // 2):
+                    even += abs(typical[head + 2 * m] - newest - mean)
+                    odd += abs(typical[head + 2 * m + 1] - newest - mean)
+                deviation = even + odd
+                out[r, i - base] = -mean * n / (0.015 * deviation) if deviation > 0.0 else math.nan
