@@ -93,11 +93,11 @@ def _storage(root: Path) -> list[dict[str, Any]]:
 def _fingerprints(candles: Candles) -> dict[str, Any]:
     schema = FeatureSchema.for_candles(candles)
     taken = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(7):
+        start = time.process_time()  # one thread that waits for nothing: other work on the machine does not count
         fingerprints(candles, schema)
-        taken.append(time.perf_counter() - start)
-    return _row(f"cache: fingerprints of {len(candles):,} windows", "<= 300 ms", median(taken), 0.3)
+        taken.append(time.process_time() - start)
+    return _row(f"cache: fingerprints of {len(candles):,} windows (processor time)", "<= 300 ms", median(taken), 0.3)
 
 
 def _engine(root: Path, candles: Candles) -> list[dict[str, Any]]:
