@@ -54,7 +54,7 @@ def fingerprints(candles: Candles, schema: FeatureSchema, blocks: Blocks | None 
     header = _header(candles, schema)
     packed = _pack(candles, schema)
     width = packed.shape[1]
-    data = memoryview(packed).cast("B")
+    data = packed.reshape(-1).data
     rows = struct.Struct(f"{width}s")
     digests: list[bytes] = []
     keep = digests.append
