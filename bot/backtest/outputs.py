@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -34,6 +34,7 @@ FILES = ("orders.csv", "trades.csv", "predictions.csv", "equity.csv", "result.js
 """What a run folder holds; the report is left out on request."""
 
 _TEMPORARY = ".writing-"
+_DAY_S = 86_400
 _ORDER_HEADER = (
     *("open_ms", "time", "order", "status", "side", "reason"),
     *("size", "price", "notional", "fee", "fee_asset", "message"),
@@ -76,6 +77,7 @@ def write_run(
     StorageError
         When the disk is full or the folder cannot be written.
     """
+    _remove_leftovers(runs, at)
     with _folder(runs, run_folder_name(at, str(document["name"]), str(document["run_id"]))) as (aside, final):
         _write(aside / "result.json", json_bytes(document))
         _write(aside / "orders.csv", _orders(run).encode())
@@ -85,6 +87,14 @@ def write_run(
         if report is not None:
             _write(aside / "report.html", report().encode())
     return final()
+
+
+def _remove_leftovers(runs: Path, at: datetime) -> None:
+    """Remove what processes that were killed left more than a day ago."""
+    for leftover in runs.glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):
+            if at.timestamp() - leftover.stat().st_mtime > _DAY_S:
+                shutil.rmtree(leftover)
 
 
 @contextmanager

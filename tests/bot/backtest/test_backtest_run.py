@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import small_models
+from backtest_runs import config, small_home
 from spot_oracle import Setup
 from trading_runs import candles_of, random_bars, run_basic
 
@@ -23,35 +24,10 @@ from ml.bundles import open_runner
 from registry.errors import NoChampion
 from registry.store import PredictionModelRegistry
 
-CONFIG = """\
-name: run
-strategy: MLBasic
-params: {{enter: 0.52, exit: 0.48, min_edge: {edge}}}
-symbols: [BTCUSDT]
-timeframe: 1h
-data: {{exchange: local{when}}}
-models: {{prediction: "{{symbol}}/basic@{version}"}}
-broker: {{cash: 10000, commission: 0.0005, slippage: 0.0002, lot_step: 0.00001, price_tick: 0.01}}
-risk: {{stop_loss: 0.05}}
-"""
-
-
-def config(edge: str = "none", when: str = "", version: str = "newest", path: str = "run.yaml", **changes: str):
-    text = CONFIG.format(edge=edge, when=when, version=version)
-    for old, new in changes.items():
-        assert old in text
-        text = text.replace(old, new)
-    return parse_config(text, path)
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Home:
-    """Return a home with candles of 3,000 bars and a model that was trained on all of them, and 1,000 bars after it."""
-    found = Home(tmp_path_factory.mktemp("home"))
-    candles = small_models.synthetic_candles(4_000, edge=0.2, seed=3)
-    CandleStore(found.candles).write(candles, "BTCUSDT", "local")
-    small_models.register(found.models)
-    return found
+    return small_home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.mark.parametrize(
