@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+_TYPER_INTERRUPT = 130  # what typer makes of Ctrl-C while a command runs
+
 OUR_ERRORS = (BotError, StrategyError, IndicatorError, MLError, RegistryError)
 
 app = typer.Typer(
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(words, standalone_mode=False)
     except typer.Exit as stop:
-        return stop.exit_code
+        code = stop.exit_code
     except typer.TyperException as error:
         return _fail(error.format_message(), getattr(error, "exit_code", 2), words)
     except OUR_ERRORS as error:
@@ -80,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", 1, words)
     except OSError as error:
         return _fail(_os_message(error), 1, words)
+    if code == _TYPER_INTERRUPT:
+        return _fail("interrupted", 1, words)
     return code if isinstance(code, int) else 0
 
 
