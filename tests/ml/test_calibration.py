@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -256,4 +257,4 @@ def test_reliability_counts_every_row_once():
     assert sum(row["n"] * row["observed"] for row in table) == pytest.approx(came_true.sum())
     assert all(row["low"] <= row["stated"] <= row["high"] for row in table)
     assert all(row["observed_low"] <= row["observed"] <= row["observed_high"] for row in table)
-    assert all(earlier["high"] < later["low"] for earlier, later in zip(table, table[1:], strict=False))
+    assert all(earlier["high"] < later["low"] for earlier, later in itertools.pairwise(table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_fifths_by_size_hold_every_row_once():
     f = forecasts_of(4_003)
     table = evaluate(f)["by_outcome_size"]
     assert sum(row["n"] for row in table) == 4_003
-    assert all(a["to"] <= b["from"] for a, b in zip(table, table[1:], strict=False))
+    assert all(a["to"] <= b["from"] for a, b in itertools.pairwise(table))
     smallest = np.abs(f.returns) <= table[0]["to"]
     assert table[0]["accuracy"] == pytest.approx(f.hits[smallest].mean())
 

@@ -67,7 +67,7 @@ def test_sample_size_has_the_power_it_claims(rate):
 
 @pytest.mark.parametrize("rate", [0.5, 0.4, 1.0])
 def test_sample_size_of_no_skill_is_refused(rate):
-    with pytest.raises(ValueError, match="above 0.5"):
+    with pytest.raises(ValueError, match=r"above 0\.5"):
         bars_to_see(rate)
 
 

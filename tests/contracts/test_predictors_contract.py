@@ -1,0 +1,189 @@
+"""What every family of models promises; the suite finds its subjects in the catalogue."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+from planted_data import planted_dataset
+
+import ml.predictors
+from ml.bundles import MODEL_FILES
+from ml.errors import BrokenModel, InvalidParameter, TrainingFailed, UnknownPredictor
+from ml.predictors.catalogue import PREDICTORS, predictor_class, predictor_names
+from ml.predictors.contract import FittedPredictor, Predictor
+
+QUICK = {"basic": {"num_boost_round": 20, "min_data_in_leaf": 20}}
+"""Parameters that keep each family quick here; a family without an entry fails."""
+
+SAFE_SUFFIXES = {".txt", ".json", ".onnx", ".parquet"}
+
+
+@pytest.fixture(params=sorted(PREDICTORS))
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def dataset():
+    return planted_dataset(900, edge=0.25, features=5)
+
+
+@pytest.fixture
+def positions(dataset):
+    return np.flatnonzero(dataset.labelled)[:700]
+
+
+def fit(name, dataset, positions, seed=3):
+    return PREDICTORS[name](QUICK[name]).fit(dataset, positions, seed=seed, threads=1)
+
+
+def windows(fitted, rows):
+    """Return one array of rows for each score."""
+    return [rows[i : i + fitted.sequence] for i in range(len(rows) - fitted.sequence + 1)]
+
+
+def test_every_family_of_the_package_is_in_the_catalogue():
+    found = set()
+    for module in pkgutil.iter_modules(ml.predictors.__path__):
+        loaded = importlib.import_module(f"ml.predictors.{module.name}")
+        for _, member in inspect.getmembers(loaded, inspect.isclass):
+            if member.__module__ == loaded.__name__ and isinstance(getattr(member, "type_name", None), str):
+                found.add(member)
+    assert found == set(PREDICTORS.values())
+
+
+def test_names_and_words(name):
+    family = PREDICTORS[name]
+    assert name in QUICK, "give the new family quick parameters"
+    assert family.type_name == name
+    assert predictor_class(name) is family
+    for text in (family.title, family.description, family.library):
+        assert text.strip() == text != ""
+    predictor = family()
+    assert isinstance(predictor, Predictor)
+    assert predictor.parameters == family({}).parameters
+
+
+def test_unknown_families_get_the_nearest_name():
+    with pytest.raises(UnknownPredictor, match=r"'basics' is not a model type; did you mean 'basic'\? \(known: "):
+        predictor_class("basics")
+    assert predictor_names() == tuple(PREDICTORS)
+
+
+def test_parameters_are_a_copy_and_unknown_ones_are_refused(name):
+    predictor = PREDICTORS[name]()
+    dict(predictor.parameters).clear()
+    assert predictor.parameters
+    with pytest.raises(InvalidParameter, match="no_such_parameter"):
+        PREDICTORS[name]({"no_such_parameter": 1})
+
+
+def test_same_data_seed_and_threads_same_bytes(name, dataset, positions):
+    fitted = fit(name, dataset, positions)
+    assert isinstance(fitted, FittedPredictor)
+    assert fit(name, dataset, positions).to_files() == fitted.to_files()
+
+
+def test_labels_elsewhere_and_later_rows_are_not_read(name, dataset, positions):
+    files = fit(name, dataset, positions).to_files()
+    returns, rows = dataset.returns.copy(), dataset.rows.copy()
+    elsewhere = np.setdiff1d(np.arange(len(dataset)), positions)
+    returns[elsewhere] = 123.0
+    rows[positions[-1] + 1 :] = 7.0
+    changed = dataclasses.replace(dataset, returns=returns, rows=rows)
+    assert fit(name, changed, positions).to_files() == files
+
+
+def test_scores_survive_the_files_to_the_bit(name, dataset, positions):
+    fitted = fit(name, dataset, positions)
+    files = fitted.to_files()
+    again = PREDICTORS[name].from_files(files)
+    assert again.scores(dataset.rows).tobytes() == fitted.scores(dataset.rows).tobytes()
+    assert again.to_files().keys() == files.keys()
+
+
+def test_the_runner_of_a_bundle_says_the_same_to_the_bit(name, dataset, positions):
+    fitted = fit(name, dataset, positions)
+    files = fitted.to_files()
+    known = [file for file in files if file in MODEL_FILES]
+    assert len(known) == 1, "ml.bundles must know how to run exactly one of the files"
+    runner = MODEL_FILES[known[0]](files[known[0]])
+    rows = dataset.rows.copy()
+    rows[::17, 2] = np.nan
+    assert runner.scores(rows).tobytes() == fitted.scores(rows).tobytes()
+    assert runner.feature_names == dataset.names
+
+
+def test_one_row_gives_the_bits_of_a_batch(name, dataset, positions):
+    fitted = fit(name, dataset, positions)
+    rows = dataset.rows[:200].copy()
+    rows[::13, 0] = np.nan
+    batch = fitted.scores(rows)
+    assert batch.dtype == np.float64
+    singles = np.concatenate([fitted.scores(window) for window in windows(fitted, rows)])
+    assert singles.tobytes() == batch.tobytes()
+    assert fitted.scores(rows[:0]).shape == (0,)
+
+
+def test_a_strong_edge_is_found(name, dataset, positions):
+    fitted = fit(name, dataset, positions)
+    unseen = np.flatnonzero(dataset.labelled)[720:]
+    scores = fitted.scores(dataset.rows[unseen[0] - fitted.sequence + 1 : unseen[-1] + 1])
+    assert np.mean((scores > 0) == (dataset.returns[unseen] > 0)) > 0.6
+
+
+def test_files_cannot_run_code(name, dataset, positions):
+    for file, content in fit(name, dataset, positions).to_files().items():
+        assert "." + file.rsplit(".", 1)[-1] in SAFE_SUFFIXES
+        assert not content.startswith(b"\x80")
+
+
+def test_importance_is_shares_by_name(name, dataset, positions):
+    shares = fit(name, dataset, positions).importance()
+    if shares:
+        assert tuple(shares) == dataset.names
+        assert sum(shares.values()) == pytest.approx(1.0)
+        assert max(shares, key=shares.__getitem__) == "feature_0"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_labels_of_one_class_are_refused(name, dataset, positions, sign):
+    one_way = dataclasses.replace(dataset, returns=sign * np.abs(dataset.returns))
+    with pytest.raises(TrainingFailed, match=r"every one of the 700 training labels is a (rise|fall)"):
+        fit(name, one_way, positions)
+
+
+@pytest.mark.parametrize("value", [1.5, np.nan])
+def test_features_that_never_vary_are_refused(name, dataset, positions, value):
+    constant = dataclasses.replace(dataset, rows=np.full_like(dataset.rows, value))
+    with pytest.raises(TrainingFailed, match="none of the 5 features varies"):
+        fit(name, constant, positions)
+
+
+def test_a_constant_column_among_others_is_no_obstacle(name, dataset, positions):
+    rows = dataset.rows.copy()
+    rows[:, 3], rows[:, 4] = 1.0, np.nan
+    fitted = fit(name, dataclasses.replace(dataset, rows=rows), positions)
+    assert np.isfinite(fitted.scores(rows)).all()
+
+
+def test_no_rows_and_missing_labels_are_refused(name, dataset, positions):
+    with pytest.raises(TrainingFailed, match="no bar has both features and a label"):
+        fit(name, dataset, positions[:0])
+    unlabelled = np.append(positions, len(dataset) - 1)
+    with pytest.raises(TrainingFailed, match="1 of 701 training rows have no label"):
+        fit(name, dataset, unlabelled)
+
+
+def test_missing_and_foreign_files_are_refused(name, dataset, positions):
+    files = fit(name, dataset, positions).to_files()
+    for file in files:
+        with pytest.raises(BrokenModel, match="missing"):
+            PREDICTORS[name].from_files({key: value for key, value in files.items() if key != file})
+        with pytest.raises(BrokenModel):
+            PREDICTORS[name].from_files(files | {file: b"nonsense\n"})
