@@ -1,13 +1,15 @@
 """What a bundle's out-of-sample record earned per holding: the figure that `min_edge: cost` compares with the costs.
 
-The record is replayed as a long or flat position with hysteresis, as MLBasic trades: enter at the close of a bar whose
-calibrated probability of a rise is at least ``enter``, leave at the close of a bar where it is at most ``exit``. Returns are
-gross: no fee, no slippage, no stop.
+The record is replayed as a position with hysteresis, as MLBasic trades: enter at the close of a bar whose calibrated
+probability of a rise is at least ``enter``, leave at the close of a bar where it is at most ``exit``. Falls are replayed as
+rises of the mirrored record, and both sides count: the confidence of a model is that of either direction, a market that
+rose while the record was made would otherwise lend its drift to the model, and twice the holdings halve the uncertainty's
+square. Returns are gross: no fee, no slippage, no stop.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,18 +22,18 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["MINIMUM_HOLDINGS", "HoldingEdges", "holding_edges", "holdings"]
+__all__ = ["MINIMUM_HOLDINGS", "HoldingEdges", "both_sides", "holding_edges", "holdings"]
 
-MINIMUM_HOLDINGS = 20
+MINIMUM_HOLDINGS = 30
 """Fewest holdings that a bin may have; a record with fewer altogether says nothing."""
 
-_BINS = 5
+_BINS = 3
 _LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
 class HoldingEdges:
-    """Mean gross return of a holding by the probability of a rise at its entry.
+    """Mean gross return of a holding, sign times simple return, by the confidence at its entry.
 
     Attributes
     ----------
@@ -133,10 +135,17 @@ def holdings(record: OutOfSample, enter: float, exit: float) -> tuple[Floats, Fl
     return p[entered], close[left] / close[entered] - 1.0, left - entered
 
 
-def holding_edges(record: OutOfSample | None, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
-    """Return the mean gross return of a holding, by bins of equal mass of its entry probability.
+def both_sides(record: OutOfSample, enter: float, exit: float) -> tuple[Floats, Floats, Integers]:  # noqa: A002
+    """Return what ``holdings`` does, for rises and then for falls: a fall of p is a rise of 1 - p that earns the opposite."""
+    fallen = replace(record, p_up=1.0 - record.p_up)
+    up, down = holdings(record, enter, exit), holdings(fallen, enter, exit)
+    return np.append(up[0], down[0]), np.append(up[1], -down[1]), np.append(up[2], down[2])
 
-    At most five bins of at least `MINIMUM_HOLDINGS` holdings; equal probabilities share a bin. The lower bound is Student's:
+
+def holding_edges(record: OutOfSample | None, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
+    """Return the mean gross return of a holding of either side, by bins of equal mass of the confidence at its entry.
+
+    At most three bins of at least `MINIMUM_HOLDINGS` holdings; equal probabilities share a bin. The lower bound is Student's:
     ``mean - t(0.95, n - 1) s / sqrt(n)``. A record of fewer holdings, or None, has one bin without figures.
 
     Raises
@@ -145,7 +154,7 @@ def holding_edges(record: OutOfSample | None, enter: float, exit: float) -> Hold
         Unless 0 <= exit < enter <= 1.
     """
     nothing = np.empty(0), np.empty(0), np.empty(0, dtype=np.int64)
-    p, gross, bars = nothing if record is None else holdings(record, enter, exit)
+    p, gross, bars = nothing if record is None else both_sides(record, enter, exit)
     total = len(p)
     overall_mean, overall_lower = _mean_and_bound(gross)
     ordered = np.sort(p)

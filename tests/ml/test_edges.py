@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ml.edges import MINIMUM_HOLDINGS, holding_edges, holdings
+from ml.edges import MINIMUM_HOLDINGS, both_sides, holding_edges, holdings
 from ml.record import OutOfSample
 
 
@@ -81,19 +81,38 @@ def test_a_gap_and_the_end_of_the_record_end_a_holding():
     assert bars.tolist() == [1, 1]
 
 
+def test_a_fall_is_the_mirror_of_a_rise():
+    p_up = np.array([0.5, 0.44, 0.5, 0.54, 0.55, 0.3, 0.7])
+    close = np.array([100, 100, 99, 98, 97, 50, 40.0])
+    p, gross, bars = both_sides(record(p_up, close), 0.55, 0.45)
+    expected = [(a, b, c) for a, b, c in loop(record(p_up, close), 0.55, 0.45)]
+    expected += [(a, -b, c) for a, b, c in loop(record(1 - p_up, close), 0.55, 0.45)]
+    assert list(zip(p, gross, bars, strict=True)) == expected
+    assert gross[-2:].tolist() == [-(97 / 100 - 1), -(40 / 50 - 1)]
+
+
+def test_drift_without_skill_earns_nothing():
+    oos = wandering(40_000, 3, gaps=False)
+    rising = replace(oos, close=100 * np.exp(0.0005 * np.arange(len(oos))))
+    edges = holding_edges(rising, 0.55, 0.45)
+    long_only = holdings(rising, 0.55, 0.45)[1]
+    assert long_only.mean() > 0.003
+    assert abs(edges.overall_mean) < 0.0005
+
+
 def test_bins_bounds_and_figures():
     oos = wandering(40_000, 5, gaps=False)
     edges = holding_edges(oos, 0.55, 0.45)
-    p, gross, bars = holdings(oos, 0.55, 0.45)
+    p, gross, bars = both_sides(oos, 0.55, 0.45)
     assert edges.holdings == len(p) == edges.count.sum()
-    assert len(edges.bounds) == len(edges.count) + 1 == 6
+    assert len(edges.bounds) == len(edges.count) + 1 == 4
     assert edges.bounds[0] == 0.55
     assert edges.bounds[-1] == 1.0
     assert (np.diff(edges.bounds) > 0).all()
     assert edges.mean_bars == bars.mean()
-    for i in range(5):
+    for i in range(3):
         low, high = edges.bounds[i], edges.bounds[i + 1]
-        inside = gross[(p >= low) & ((p < high) | (i == 4))]
+        inside = gross[(p >= low) & ((p < high) | (i == 2))]
         assert edges.count[i] == len(inside) >= MINIMUM_HOLDINGS
         assert edges.mean[i] == pytest.approx(inside.mean(), rel=1e-12)
         interval = stats.ttest_1samp(inside, 0, alternative="greater").confidence_interval(0.95)
@@ -126,14 +145,14 @@ def test_no_bin_is_small_and_none_is_lost(seed, count):
         assert np.isnan(edges.at(0.9))
 
 
-@pytest.mark.parametrize("oos", [None, record([]), record([np.nan] * 50), record([0.6, 0.4] * 19), record([0.5] * 100)])
+@pytest.mark.parametrize("oos", [None, record([]), record([np.nan] * 50), record([0.6, 0.4] * 14), record([0.5] * 100)])
 def test_a_short_record_says_nothing(oos):
     edges = holding_edges(oos, 0.55, 0.45)
     assert edges.bounds.tolist() == [0.55, 1.0]
     assert np.isnan(edges.lower_bound).all()
     assert np.isnan(edges.mean).all()
     assert np.isnan(edges.at([0.5, 0.6, 1.0])).all()
-    assert edges.holdings == (19 if oos is not None and len(oos) == 38 else 0)
+    assert edges.holdings == (27 if oos is not None and len(oos) == 28 else 0)
 
 
 def test_figures_are_plain_data():
