@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or config, 3 a finding."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(words, standalone_mode=False)
+        code = app(words, prog_name="bot", standalone_mode=False)
     except typer.Exit as stop:
         code = stop.exit_code
     except typer.TyperException as error:
