@@ -121,7 +121,7 @@ def _scan_paths(x, n, have, begin, keep, end, shift, sums):
         head = full - shift
         below, path, cross, rises, falls = _path_sums(x, head - n + 1, head + 1)
         new = x[head - 1 : head + hi - full]
-        old = x[head - n - 1 : head - n + hi - full]  # one before the return that leaves, and that return
+        old = x[head - n : head - n + hi - full]  # old[t] leaves when candle full + t comes
         to_below = sums[4, full - begin : hi - begin]
         to_path = sums[5, full - begin : hi - begin]
         to_cross = sums[6, full - begin : hi - begin]
@@ -130,10 +130,10 @@ def _scan_paths(x, n, have, begin, keep, end, shift, sums):
         for t in range(hi - full):
             if t > 0:
                 come = new[t + 1]
-                gone = old[t + 1]
+                gone = old[t]
                 below += (come * come if come < 0.0 else 0.0) - (gone * gone if gone < 0.0 else 0.0)
                 path += abs(come) - abs(gone)
-                cross += come * new[t] - gone * old[t]
+                cross += come * new[t] - gone * old[t - 1]
                 rises += (1.0 if come > 0.0 else 0.0) - (1.0 if gone > 0.0 else 0.0)
                 falls += (1.0 if come < 0.0 else 0.0) - (1.0 if gone < 0.0 else 0.0)
             to_below[t] = below
