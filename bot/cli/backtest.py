@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +16,7 @@ from bot.cli.output import Report, progress
 from bot.home import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bot.config.loader import ConfigFile
 
@@ -35,11 +38,32 @@ def backtest(
     report = Report(as_json=as_json)
     documents = []
     for symbol in file.config.symbols:
-        with progress(f"Backtest of {symbol}") as update:
+        with _light_start(file), progress(f"Backtest of {symbol}") as update:
             document, folder = _run(file, symbol, where, update, with_report=not no_report, with_cache=not no_cache)
         documents.append({**document, "folder": str(folder)})
         _print(report, document, folder, with_report=not no_report)
     report.document(documents[0] if len(documents) == 1 else {"runs": documents})
+
+
+@contextmanager
+def _light_start(file: ConfigFile) -> Iterator[None]:
+    """Spare a fifth of the command's time: a lazier garbage collector, and no TA-Lib where nobody can ask for it.
+
+    Backtrader imports TA-Lib, and with it pandas, wherever it is installed. Only a strategy of the user's own may want it.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 50, 50)
+    hidden = ":" not in file.config.strategy and "backtrader" not in sys.modules and "talib" not in sys.modules
+    if hidden:
+        sys.modules["talib"] = None  # type: ignore[assignment]  # the documented way to make an import fail
+        try:
+            import backtrader  # noqa: F401
+        finally:
+            del sys.modules["talib"]
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _run(
