@@ -7,6 +7,7 @@ feed, broker and strategy. What is wrong in the config's names is an error that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -252,7 +253,7 @@ def _strategy(file: ConfigFile) -> tuple[type[Any], dict[str, Any]]:
     """Return the strategy's class and its checked parameters."""
     config = file.config
     try:
-        strategy = find_strategy(config.strategy)
+        strategy = find_strategy(config.strategy, [str(Path(file.path).resolve().parent), str(Path.cwd())])
     except UnknownStrategy as error:
         raise file.error(("strategy",), str(error)) from None
     params = dict(config.params)

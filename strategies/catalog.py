@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import backtrader as bt
@@ -14,15 +15,22 @@ from strategies.ml_strategy import MLStrategy
 from strategies.parameters import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["STRATEGIES", "check_params", "find_strategy"]
 
 STRATEGIES: dict[str, type[bt.Strategy]] = {"BuyAndHold": BuyAndHold, "MLBasic": MLBasic}
 
 
-def find_strategy(name: str) -> type[bt.Strategy]:
+def find_strategy(name: str, folders: Sequence[str] = ()) -> type[bt.Strategy]:
     """Return the strategy of that name, or the class that ``module:Class`` names.
+
+    Parameters
+    ----------
+    name
+        A name of ``STRATEGIES``, or ``module:Class`` of the user's own.
+    folders
+        Where modules are looked for besides the installed ones, after these.
 
     Raises
     ------
@@ -37,6 +45,7 @@ def find_strategy(name: str) -> type[bt.Strategy]:
             check_name("strategy", name, STRATEGIES)
         except StrategyError as error:
             raise UnknownStrategy(f"{error}; one of your own is written module:Class") from None
+    sys.path += [folder for folder in folders if folder not in sys.path]
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -21,10 +22,9 @@ def commands(page: Path, language: str) -> list[list[str]]:
     found = []
     for kind, text in BLOCK.findall(page.read_text()):
         if kind == language:
-            for line in text.replace("\\\n", " ").splitlines():
-                words = shlex.split(line.removeprefix("$ "), comments=True)
-                if words[:1] == ["bot"] and (language == "sh" or line.startswith("$ ")):
-                    found.append(words[1:])
+            prompt = "$ bot " if language == "console" else "bot "
+            lines = [line for line in text.replace("\\\n", " ").splitlines() if line.startswith(prompt)]
+            found += [shlex.split(line.removeprefix(prompt), comments=True) for line in lines]
     return found
 
 
@@ -38,6 +38,29 @@ def test_shown_sessions_run(page, tmp_path, monkeypatch, capsys):
 
         captured = capsys.readouterr()
         assert code == 0, f"bot {shlex.join(words)}: {captured.err}"
+
+
+def test_the_strategy_of_the_readme_trades(tmp_path, monkeypatch, capsys):
+    source = re.search(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / "my_module.py").write_text(source)
+    config = (ROOT / "configs" / "ml_basic_synth.yaml").read_text()
+    config = re.sub(
+        r"^strategy: .*?(?=^symbols)", "strategy: my_module:Careful\n", config, flags=re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "config.yaml").write_text(config)
+    monkeypatch.setenv("BOT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    main(["data", "synth", "--symbol", "SYNTH", "--bars", "21000", "--edge", "0.06", "--seed", "7"])
+    main(
+        ["train", "model", "SYNTH", "--type", "basic", "--timeframe", "1h", "--end-date", "2019-12-31", "--skip-plots"]
+    )
+    capsys.readouterr()
+
+    code = main(["backtest", "config.yaml", "--json", "--no-report"])
+
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    assert json.loads(captured.out)["out_of_sample"]["trades"] > 3
 
 
 @pytest.mark.parametrize("words", [w for p in PAGES for w in commands(p, "sh")], ids=lambda w: shlex.join(w)[:60])
