@@ -38,7 +38,9 @@ def model(
     timeframe: TimeframeOption = "1h",
     start_date: Annotated[str | None, typer.Option("--start-date", help="First day, or moment, UTC.")] = None,
     end_date: Annotated[str | None, typer.Option("--end-date", help="Last day, all of it, or moment, UTC.")] = None,
-    horizon: Annotated[int, typer.Option("--horizon", help="Bars ahead.")] = 1,
+    horizon: Annotated[
+        int | None, typer.Option("--horizon", help="Bars ahead [default: 1; 5 for candles below 5m].")
+    ] = None,
     features: Annotated[
         list[str] | None, typer.Option("--features", help="Names or groups, with commas or repeated [default: all].")
     ] = None,
@@ -60,7 +62,7 @@ def model(
     from bot.market.store import CandleStore
     from bot.version import code_version
     from ml.predictors.catalogue import predictor_class
-    from ml.training.settings import TrainingSettings
+    from ml.training.settings import TrainingSettings, default_horizon
     from ml.training.trainer import prepare, train_prepared
 
     key = ModelKey.of(symbol, model_type, timeframe)
@@ -73,7 +75,7 @@ def model(
         candles = _between(series.candles, start_date, end_date)
         update(0.02, "features and labels")
         settings = TrainingSettings(
-            horizon=horizon,
+            horizon=default_horizon(key.timeframe) if horizon is None else horizon,
             features=_features(features or [], candles),
             parameters=parameters,
             seed=seed,

@@ -59,7 +59,7 @@ def headline(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
                 f"({_basis_points(figures['gross_return_per_bet_low'])} to "
                 f"{_basis_points(figures['gross_return_per_bet_high'])})"
             ),
-            f"costs of a round trip above {_basis_points(figures['break_even_cost'])} eat it",
+            f"a round trip that costs more than {_basis_points(figures['break_even_cost']).lstrip('+')} loses money",
         ),
         (
             "90 % price band",

@@ -112,15 +112,16 @@ def _reason(
         )
     failed = [test for test in tests if not test.passed]
     names = _joined([_WORDS[test.baseline] for test in failed])
-    return f"refused: {rate}, which chance alone could explain against {names}; {_advice(failed, plan)}"
+    return f"refused: {rate}; measured against {names}, that could be chance; {_advice(failed, plan)}"
 
 
 def _advice(failed: list[BaselineTest], plan: TrainingPlan) -> str:
-    """Return how many bars it would take if the measured gain is the true one."""
-    if any(not test.mean_gain > 0 for test in failed):
+    """Return how many bars it would take if the measured gain is the true one, or what to try where there is none."""
+    beaten_by = [_WORDS[test.baseline] for test in failed if not test.mean_gain > 0]
+    if beaten_by:
         return (
-            "it saved nothing over that baseline here, so nothing suggests that more bars would help: "
-            "try a longer timeframe, another horizon, or years instead of days"
+            f"it did no better here than {_joined(beaten_by)}, so nothing says that a few more bars would help: "
+            "try years instead of days, a longer timeframe or another horizon"
         )
     # one-sided 5 %, power 95 %: the mean must be two times 1.645 errors above zero
     factor = max((2 * 1.645 * test.standard_error / test.mean_gain) ** 2 for test in failed)

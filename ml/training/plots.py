@@ -75,6 +75,7 @@ def importance_plot(importance: Mapping[str, float], *, title: str) -> bytes:
     names = [name for name, _ in ranked][::-1]
     shares = [100 * share for _, share in ranked][::-1]
     axes.barh(names, shares, color=_ACCENT)
+    axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", labelsize=8)
     return _png(figure)
 
@@ -91,6 +92,7 @@ def _canvas(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     axes.set_ylabel(y_label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
     return figure, axes
 
 

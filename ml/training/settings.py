@@ -6,11 +6,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ml.errors import InvalidParameter
+from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["TrainingSettings"]
+__all__ = ["TrainingSettings", "default_horizon"]
+
+
+def default_horizon(timeframe: str) -> int:
+    """Return how many bars ahead a model speaks of unless told otherwise: 1, and 5 below five minutes.
+
+    One minute ahead most of what can be predicted is the price bouncing between bid and ask, which nobody can trade on.
+    """
+    return 5 if timeframe_ms(timeframe) < timeframe_ms("5m") else 1
 
 
 @dataclass(frozen=True, slots=True)

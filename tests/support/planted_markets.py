@@ -43,7 +43,7 @@ def train_on_market(edge: float, seed: int, bars: int) -> Outcome:
     return Outcome(
         seed=seed,
         promoted=result.gate.promoted,
-        smallest_z=min(test.mean_gain / test.standard_error for test in result.gate.tests),
+        smallest_z=min(test.mean_gain / max(test.standard_error, 1e-12) for test in result.gate.tests),
         hit_rate=figures["direction_accuracy"],
         mean_confidence=figures["mean_confidence"],
         calibration_error=figures["calibration_error"],

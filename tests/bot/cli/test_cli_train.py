@@ -178,9 +178,10 @@ def test_an_interrupt_while_fitting_leaves_nothing(home, capsys, monkeypatch):
 def test_seven_days_of_minutes_are_refused_in_plain_words(home, capsys):
     candles = synthetic_candles(7 * 1_440, edge=0.02, seed=3, timeframe="1m")
     CandleStore(home / "candles").write(candles, "MINUTES", "synth")
-    words = ["train", "model", "MINUTES", "--timeframe", "1m", "--horizon", "5", "--home", str(home), "--json", *QUICK]
+    words = ["train", "model", "MINUTES", "--timeframe", "1m", "--home", str(home), "--json", *QUICK]
     assert main(words) == 0
     found = document(capsys)
     assert found["promoted"] is False
+    assert found["plan"]["horizon"] == 5
     assert found["gate"]["n"] < 2_000
     assert "refused" in found["reason"]
