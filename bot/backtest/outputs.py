@@ -10,6 +10,7 @@ import csv
 import io
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -78,14 +79,19 @@ def write_run(
         When the disk is full or the folder cannot be written.
     """
     _remove_leftovers(runs, at)
-    with _folder(runs, run_folder_name(at, str(document["name"]), str(document["run_id"]))) as (aside, final):
+    name = run_folder_name(at, str(document["name"]), str(document["run_id"]))
+    with _folder(runs, name) as (aside, final), ThreadPoolExecutor(2) as workers:
+        tables = [  # formatted outside of Python, while Python draws the report
+            workers.submit(_write_table, aside / "predictions.csv", _prediction_columns(run)),
+            workers.submit(_write_table, aside / "equity.csv", _equity_columns(run)),
+        ]
         _write(aside / "result.json", json_bytes(document))
         _write(aside / "orders.csv", _orders(run).encode())
         _write(aside / "trades.csv", _trades(run).encode())
-        _write_table(aside / "predictions.csv", _prediction_columns(run))
-        _write_table(aside / "equity.csv", _equity_columns(run))
         if report is not None:
             _write(aside / "report.html", report().encode())
+        for table in tables:
+            table.result()
     return final()
 
 

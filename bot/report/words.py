@@ -49,7 +49,8 @@ def number(value: Any, digits: int = 2) -> str:
     """Return a number with thousands separators, a dash where it is undefined."""
     if not _defined(value):
         return _DASH
-    return f"{value:,.{digits}f}".replace("-", "−")
+    text = f"{value:,.{digits}f}"
+    return f"{0:.{digits}f}" if float(text.replace(",", "")) == 0 else text.replace("-", "−")
 
 
 def money(value: Any) -> str:
