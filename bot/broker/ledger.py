@@ -18,10 +18,20 @@ from bot.broker.rules import ExchangeRules
 from bot.errors import BrokerError
 from indicators.lines import bar_step_ms, open_ms
 
-__all__ = ["SpotLedger"]
+__all__ = ["SpotCommission", "SpotLedger"]
 
 _ORDER_OPTIONS = ("valid", "tradeid", "trailamount", "trailpercent", "parent", "transmit", "histnotify")
 _NOISE = 1e-12  # relative: what sums of floats leave behind
+
+
+class SpotCommission(bt.CommInfoBase):
+    """A fraction of the notional, and sizes in fractions of a coin: Backtrader's own cash buys whole units only."""
+
+    params: ClassVar[Any] = (("stocklike", True), ("commtype", bt.CommInfoBase.COMM_PERC), ("percabs", True))
+
+    def getsize(self, price: float, cash: float) -> float:
+        """Return how many units the cash buys, before rounding to lots; ``order_target_percent`` asks this."""
+        return cash / price
 
 
 class SpotLedger(bt.brokers.BackBroker):
@@ -77,7 +87,7 @@ class SpotLedger(bt.brokers.BackBroker):
         if wrong:
             raise BrokerError(f"a spot account charges a fraction of the notional; it has no {', '.join(wrong)}")
         self.p.fees = FeeSchedule(float(commission), in_kind=self.p.fees.in_kind)
-        super().setcommission(commission=commission, stocklike=True, commtype=bt.CommInfoBase.COMM_PERC, percabs=True)
+        self.addcommissioninfo(SpotCommission(commission=commission))
 
     def buy(self, owner: Any, data: Any, size: float, price: Any = None, plimit: Any = None, **options: Any) -> Any:
         """Place a purchase; the size is rounded down to lots and the prices to ticks.

@@ -448,3 +448,12 @@ def test_a_run_can_be_repeated_on_the_same_broker():
         main.run()
         results.append((list(broker.fills), broker.getcash(), broker.getvalue()))
     assert results[0] == results[1]
+
+
+def test_targets_of_backtrader_buy_fractions_of_a_coin():
+    def half_and_a_bit(strategy):
+        strategy.order_target_percent(target=0.50125, stop_loss=0.03)
+
+    broker, _ = run_script([FLAT, FLAT, FLAT], {0: half_and_a_bit}, Setup(taker=0.0, lot="0.01"))
+    assert told(broker) == [("buy", 50.12, 100.0, "entry")]
+    assert [order.created.price for order in broker.pending if order is not None] == [97.0]
