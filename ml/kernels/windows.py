@@ -14,7 +14,8 @@ from numba import njit
 
 __all__ = ["commodity_channel", "levels"]
 
-CANCELLED = 1e-7  # sums are taken afresh where the variance is less than this share of the mean's square
+# Sums are taken afresh where the variance is less than this share of the mean's square, or of the value's that left.
+CANCELLED = 1e-7
 
 
 @njit(cache=True, error_model="numpy")
@@ -50,6 +51,7 @@ def _scan_levels(close, n, have, begin, keep, end, line, level, variance, covari
         total = 0.0
         square = 0.0
         weighted = 0.0
+        gone = 0.0
         new = close[full:hi]
         old = close[full - n + 1 : hi]  # old[t - 1] leaves when candle full + t comes
         to_level = level[full - begin : hi - begin]
@@ -69,7 +71,7 @@ def _scan_levels(close, n, have, begin, keep, end, line, level, variance, covari
                 square += y * y - gone * gone
             mean = total * part
             spread = square * part - mean * mean
-            if spread < CANCELLED * mean * mean:
+            if spread < CANCELLED * mean * mean or spread < CANCELLED * gone * gone:
                 reference = c
                 total, square, weighted = _level_sums(close, full + t - n + 1, full + t + 1, reference)
                 mean = total * part

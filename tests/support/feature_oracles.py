@@ -1,7 +1,7 @@
 """Every feature computed again, independently, on the candles of one slice: TA-Lib, pandas, scipy, or the formula itself.
 
-``ORACLES`` maps a name, its period written as ``{n}``, to a function of (frame, n) that returns one value a candle. Windows are
-summed afresh, in two passes, so that what is compared is our rounding and not pandas'.
+``ORACLES`` maps a name, its period written as ``{n}``, to a function of (frame, n) that returns one value a candle. Windows
+are summed afresh, in two passes, so that what is compared is our rounding and not pandas'.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def amihud(f, n):
 
 
 def amihud_ratio(f, n):
-    return divide(amihud(f, n // 4), amihud(f, n)) - 1
+    return divide(amihud(f, max(1, n // 4)), amihud(f, n)) - 1
 
 
 def corwin_schultz(f, n):
@@ -304,8 +304,9 @@ ORACLES: dict[str, Oracle] = {
     "lower_wick_to_range": lambda f, n: divide(bottom(f) - f.low.to_numpy(), span(f)),
     "close_location": lambda f, n: divide((2 * f.close - f.high - f.low).to_numpy(), span(f)),
     "gap_pct": lambda f, n: f.open.to_numpy() / before(f.close) - 1,
-    "true_range_pct": lambda f, n: talib.TRANGE(f.high.to_numpy(), f.low.to_numpy(), f.close.to_numpy())
-    / f.close.to_numpy(),
+    "true_range_pct": lambda f, n: (
+        talib.TRANGE(f.high.to_numpy(), f.low.to_numpy(), f.close.to_numpy()) / f.close.to_numpy()
+    ),
     # technical
     "ema_{n}": lambda f, n: ema(f.close, n),
     "ema_{n}_distance": lambda f, n: f.close.to_numpy() / ema(f.close, n) - 1,
@@ -380,10 +381,9 @@ ORACLES: dict[str, Oracle] = {
     "candle_streak": lambda f, n: streak(f),
     "volume_spike_{n}": lambda f, n: volume_flag(f, n, lambda v, m: v > 2 * m),
     "volume_dry_up_{n}": lambda f, n: volume_flag(f, n, lambda v, m: v < m / 2),
-    "volume_trend_{n}": lambda f, n: divide(
-        windows(f.volume, n)[:, -(n // 4) :].mean(axis=1), windows(f.volume, n).mean(axis=1)
-    )
-    - 1,
+    "volume_trend_{n}": lambda f, n: (
+        divide(windows(f.volume, n)[:, -max(1, n // 4) :].mean(axis=1), windows(f.volume, n).mean(axis=1)) - 1
+    ),
     "support_{n}_distance": lambda f, n: f.close.to_numpy() / before(lowest(f, n)) - 1,
     "resistance_{n}_distance": lambda f, n: f.close.to_numpy() / before(highest(f, n)) - 1,
     "breakout_{n}": breakout,
@@ -413,15 +413,17 @@ ORACLES: dict[str, Oracle] = {
     "trade_intensity_{n}": lambda f, n: divide(f.trades.to_numpy(), windows(f.trades, n).mean(axis=1)),
     "amihud_{n}": amihud,
     "amihud_ratio_{n}": amihud_ratio,
-    "rolling_vwap_distance_{n}": lambda f, n: f.close.to_numpy()
-    / divide(sums(typical(f) * f.volume, n), sums(f.volume, n))
-    - 1,
+    "rolling_vwap_distance_{n}": lambda f, n: (
+        f.close.to_numpy() / divide(sums(typical(f) * f.volume, n), sums(f.volume, n)) - 1
+    ),
     "roll_spread_{n}": roll_spread,
     "corwin_schultz_{n}": corwin_schultz,
     "bar_vwap_distance": lambda f, n: f.close.to_numpy() / divide(f.quote_volume.to_numpy(), f.volume.to_numpy()) - 1,
-    "taker_premium": lambda f, n: divide(
-        divide(f.taker_buy_quote.to_numpy(), f.taker_buy_base.to_numpy()),
-        divide(f.quote_volume.to_numpy(), f.volume.to_numpy()),
-    )
-    - 1,
+    "taker_premium": lambda f, n: (
+        divide(
+            divide(f.taker_buy_quote.to_numpy(), f.taker_buy_base.to_numpy()),
+            divide(f.quote_volume.to_numpy(), f.volume.to_numpy()),
+        )
+        - 1
+    ),
 }

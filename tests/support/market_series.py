@@ -41,7 +41,7 @@ def random_candles(
     calm = 0.004 * calm / np.median(calm)
     steps = rng.standard_t(4, count) * np.clip(calm, 1e-4, 0.05)
     quiet = np.zeros(count, dtype=bool)
-    for start in rng.integers(0, count, max(1, int(flat * count / 30))):
+    for start in rng.integers(0, count, int(flat * count / 30)):
         quiet[start : start + 60] = True
     steps[quiet] = 0.0
     close = 30_000.0 * np.exp(np.cumsum(steps))
