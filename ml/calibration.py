@@ -175,8 +175,8 @@ def fit_slope(raw: Floats, rose: Flags) -> tuple[float, float]:
     """Return slope and scale of the map: a ridge-penalised logistic regression without intercept, slope at least 0.
 
     With ``t = c tanh(s / c)`` and c = 1.5 rms(s) it minimises ``sum log(1 + exp(-y a t)) + ridge / 2 (a rms(t))^2``, y = +-1,
-    by Newton steps; scale and penalty follow the size of the scores, so a model may scale them as it likes. Only the last 5,000
-    rows count; below 500 rows, or where the scores are all zero, both numbers are 0.
+    by Newton steps; scale and penalty follow the size of the scores, so a model may scale them as it likes. Only the last
+    5,000 rows count; below 500 rows, or where the scores are all zero, both numbers are 0.
 
     Parameters
     ----------

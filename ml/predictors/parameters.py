@@ -62,9 +62,9 @@ DEFAULTS: dict[str, Any] = {
     "metric": "none",
     **{name: int(limit.default) if limit.whole else limit.default for name, limit in _NUMBERS.items()},
 }
-"""One setting for every series: 150 trees of 15 leaves, slow learning, at least 200 bars a leaf, three tenths of the features.
+"""One setting for every series, not tuned to a market: 150 trees of 15 leaves, slow learning, at least 200 bars a leaf.
 
-Not tuned to a market. Sampling features changes neither skill nor calibration measurably and saves a third of the time.
+Each tree sees three tenths of the features: skill and calibration are as good as with all of them, in two thirds of the time.
 """
 
 
