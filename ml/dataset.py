@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["VOLATILITY_FEATURE", "Dataset", "Fold", "build_dataset", "purged_walk_forward"]
+__all__ = ["VOLATILITY_FEATURE", "Dataset", "Fold", "build_dataset", "purged_walk_forward", "with_warm_up"]
 
 VOLATILITY_FEATURE = "ewma_volatility"
 """The feature that price bands and expected returns are scaled by."""
@@ -86,6 +86,12 @@ class Dataset:
         """Return the number of candles."""
         return len(self.k)
 
+    def since(self, first_ms: int) -> Dataset:
+        """Return the candles that open at ``first_ms`` or later; what came before has warmed their features."""
+        first = int(np.searchsorted(self.open_ms, first_ms))
+        cut = ("rows", "returns", "past", "k", "open_ms", "close", "sigma", "usable")
+        return replace(self, **{name: getattr(self, name)[first:] for name in cut})
+
     @cached_property
     def labelled(self) -> Flags:
         """Bars with features and a label that is not a tie: what may be fitted."""
@@ -103,6 +109,18 @@ class Dataset:
         """Labelled bars whose label intervals do not overlap (``k % horizon == 0``): what is counted."""
         flags: Flags = self.labelled & (self.k % self.horizon == 0)
         return flags
+
+
+def with_warm_up(candles: Candles, schema: FeatureSchema, first_ms: int) -> Candles:
+    """Return the candles from ``first_ms`` on, and before them those that the features of the first one may see."""
+    from ml.features.blocks import block_index, index_start_ms
+
+    wanted = candles.between(first_ms, None)
+    if not len(wanted):
+        return wanted
+    block = block_index(wanted, schema.index)[:1] // schema.anchor_bars
+    start = index_start_ms((block - 1) * schema.anchor_bars, candles.timeframe, schema.index)
+    return candles.between(int(start[0]), None)
 
 
 def build_dataset(candles: Candles, schema: FeatureSchema, horizon: int) -> Dataset:

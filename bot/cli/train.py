@@ -72,7 +72,7 @@ def model(
     parameters = _parameters(params or [])
     with progress("Reading candles") as update:
         series = CandleStore(place.candles).read(key.symbol, key.timeframe, exchange)
-        candles = _between(series.candles, start_date, end_date)
+        first_ms, candles = _span(series.candles, start_date, end_date)
         update(0.02, "features and labels")
         settings = TrainingSettings(
             horizon=default_horizon(key.timeframe) if horizon is None else horizon,
@@ -82,6 +82,7 @@ def model(
             threads=threads,
             plots=not skip_plots,
             exchange=series.exchange,
+            first_ms=first_ms,
         )
         prepared = prepare(candles, key, settings)
     _print_plan(report, series, prepared)
@@ -110,15 +111,18 @@ def model(
     )
 
 
-def _between(candles: Candles, start: str | None, end: str | None) -> Candles:
-    """Return the candles of the days asked for; an end given as a date includes that day."""
+def _span(candles: Candles, start: str | None, end: str | None) -> tuple[int | None, Candles]:
+    """Return the first bar to learn from and the candles up to the end; an end given as a date includes that day.
+
+    Candles before the start stay: they warm the features of the first bars.
+    """
     from bot.market.times import parse_moment
 
     first = None if start is None else parse_moment(start)
     last = None if end is None else parse_moment(end, whole_day=True)
     if first is not None and last is not None and first >= last:
         raise UsageError(f"--start-date {start} is not before --end-date {end}")
-    return candles.between(first, last)
+    return first, candles.between(None, last)
 
 
 def _words(values: Sequence[str]) -> list[str]:
@@ -167,10 +171,10 @@ def _register(home: Home, key: ModelKey, result: TrainingResult, *, promote: boo
 def _print_plan(report: Report, series: StoredSeries, prepared: Prepared) -> None:
     from ml.candles import format_ms
 
-    candles = prepared.candles
+    times, step_ms = prepared.dataset.open_ms, prepared.candles.step_ms
     report.line(
-        f"{prepared.key} on {series.exchange}, {format_ms(int(candles.open_ms[0]))} to "
-        f"{format_ms(int(candles.open_ms[-1]) + candles.step_ms)}, {len(prepared.schema.names)} features"
+        f"{prepared.key} on {series.exchange}, {format_ms(int(times[0]))} to "
+        f"{format_ms(int(times[-1]) + step_ms)}, {len(prepared.schema.names)} features"
     )
     for line in prepared.plan.lines():
         report.line(f"  {line}")

@@ -84,7 +84,8 @@ def metadata(
     document = recipe(key, predictor, schema, settings)
     libraries = {name: version(name) for name in (predictor.library, "numpy", "numba")}
     created = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    first, last = int(candles.open_ms[0]), int(candles.open_ms[-1])
+    learnt = candles.between(settings.first_ms, None)
+    first, last = int(learnt.open_ms[0]), int(learnt.open_ms[-1])
     return {
         "schema_version": SCHEMA_VERSION,
         "symbol": key.symbol,
@@ -106,7 +107,8 @@ def metadata(
             "end": format_ms(last + candles.step_ms),
             "start_ms": first,
             "end_ms": last + candles.step_ms,
-            "bars": len(candles),
+            "bars": len(learnt),
+            "warm_up_bars": len(candles) - len(learnt),
             "columns": list(candles.columns),
             "digest": candles.digest,
         },

@@ -46,6 +46,8 @@ class TrainingSettings:
         Whether to draw the diagnostics.
     exchange
         Source of the candles, for the record.
+    first_ms
+        Open time of the first bar to learn from; earlier candles only warm its features. None for the first of all.
     """
 
     horizon: int = 1
@@ -57,6 +59,7 @@ class TrainingSettings:
     threads: int = 1
     plots: bool = True
     exchange: str | None = None
+    first_ms: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that make no sense."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ml.baselines import fit_baselines
 from ml.calibration import Calibration, fit_calibration
-from ml.dataset import VOLATILITY_FEATURE, Dataset, build_dataset, purged_walk_forward
+from ml.dataset import VOLATILITY_FEATURE, Dataset, build_dataset, purged_walk_forward, with_warm_up
 from ml.errors import TrainingFailed
 from ml.evaluation import evaluate_record
 from ml.predictors.catalogue import predictor_class
@@ -106,12 +106,15 @@ def prepare(candles: Candles, key: ModelKey, settings: TrainingSettings) -> Prep
     if candles.timeframe != key.timeframe:
         raise ValueError(f"the candles are of {candles.timeframe}, the model is to be of {key.timeframe}")
     predictor = predictor_class(key.model_type)(settings.parameters)
-    check_length(candles)
+    first_ms = int(candles.open_ms[0]) if settings.first_ms is None and len(candles) else settings.first_ms or 0
+    wanted = candles.between(first_ms, None)
+    check_length(wanted)
     names = settings.features
     if names is not None and VOLATILITY_FEATURE not in names:
         names = (*names, VOLATILITY_FEATURE)
-    schema = FeatureSchema.for_candles(candles, names)
-    dataset = build_dataset(candles, schema, settings.horizon)
+    schema = FeatureSchema.for_candles(wanted, names)
+    candles = with_warm_up(candles, schema, first_ms)
+    dataset = build_dataset(candles, schema, settings.horizon).since(first_ms)
     plan = plan_dataset(dataset, candles.timeframe, folds=settings.folds, embargo=settings.embargo)
     if plan.labelled == 0:
         raise TrainingFailed(

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted_data import planted_dataset
 
-from ml.dataset import Dataset, build_dataset, purged_walk_forward
+from ml.dataset import Dataset, build_dataset, purged_walk_forward, with_warm_up
 from ml.errors import NotEnoughBars
+from ml.features.schema import FeatureSchema
 from ml.labels import forward_returns, past_returns
 from ml.synthetic import synthetic_candles
 
@@ -125,3 +126,20 @@ def test_schema_without_volatility_is_refused():
     candles = synthetic_candles(3_000, seed=2)
     with pytest.raises(ValueError, match="ewma_volatility"):
         build_dataset(candles, FeatureSchema.for_candles(candles, ("rsi_14",)), 1)
+
+
+def test_candles_before_the_first_bar_only_warm_its_features():
+    candles = synthetic_candles(6_000, seed=3)
+    schema = FeatureSchema.for_candles(candles)
+    first_ms = int(candles.open_ms[4_000])
+
+    whole = build_dataset(candles, schema, 1)
+    cut = with_warm_up(candles, schema, first_ms)
+    late = build_dataset(cut, schema, 1).since(first_ms)
+
+    assert len(late) == 2_000
+    assert late.usable.all()
+    assert len(cut) <= 2_000 + 2 * schema.anchor_bars
+    np.testing.assert_array_equal(late.rows, whole.rows[4_000:])
+    np.testing.assert_array_equal(late.returns, whole.returns[4_000:])
+    assert not build_dataset(candles.between(first_ms, None), schema, 1).usable[:1_000].any()
