@@ -108,11 +108,22 @@ class OutOfSample:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(io.BytesIO(content))
+            table = pq.ParquetFile(io.BytesIO(content)).read()  # read_table would load pandas
         except (pa.ArrowInvalid, OSError) as error:
             raise BrokenModel(f"{RECORD_FILE} is not a Parquet file: {error}") from error
         missing = [field.name for field in fields(cls) if field.name not in table.column_names]
         if missing:
             raise BrokenModel(f"{RECORD_FILE} has no column {', '.join(missing)}")
-        columns: dict[str, Any] = {field.name: table[field.name].to_numpy() for field in fields(cls)}
+        columns: dict[str, Any] = {field.name: _array(table[field.name]) for field in fields(cls)}
         return cls(**columns)
+
+
+def _array(column: Any) -> Any:
+    """Return a column of Arrow as an array, where possible without pandas, which ``to_numpy`` would load."""
+    import pyarrow as pa
+
+    if column.null_count:
+        return column.to_numpy()
+    if pa.types.is_boolean(column.type):
+        return np.from_dlpack(column.cast(pa.int8()).combine_chunks()).astype(np.bool_)
+    return np.from_dlpack(column.combine_chunks())

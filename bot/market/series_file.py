@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -181,7 +182,7 @@ def read_columns(path: Path) -> tuple[SeriesHeader, dict[str, Any]]:
         When it cannot be opened.
     """
     with _reading(path), path.open("rb") as file:
-        table = pq.read_table(file, page_checksum_verification=True)
+        table = pq.ParquetFile(file, page_checksum_verification=True).read()  # read_table would load pandas
         header = _header(path, table.schema.metadata)
         columns = {name: _array(table.column(name)) for name in table.column_names}
     if tuple(name for name in columns if name != "open_ms") != header.columns or "open_ms" not in columns:
@@ -278,7 +279,9 @@ def _header(path: Path, metadata: dict[bytes, bytes] | None) -> SeriesHeader:
 
 
 def _array(column: pa.ChunkedArray) -> Any:
-    return column.to_numpy() if column.num_chunks != 1 else column.chunk(0).to_numpy(zero_copy_only=False)
+    if column.null_count or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return column.to_numpy()
+    return np.from_dlpack(column.combine_chunks())  # without a copy, and without pandas, which to_numpy would load
 
 
 def _damaged(path: Path, reason: object) -> DataError:
