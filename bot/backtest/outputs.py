@@ -147,10 +147,7 @@ def _write_table(path: Path, columns: Mapping[str, Any]) -> None:
     import pyarrow as pa
     from pyarrow import csv as table_csv
 
-    arrays = {
-        name: pa.array(column, from_pandas=True) if isinstance(column, np.ndarray) else column
-        for name, column in columns.items()
-    }
+    arrays = {name: _arrow(column) if isinstance(column, np.ndarray) else column for name, column in columns.items()}
     try:
         with path.open("wb") as file:
             file.write((",".join(arrays) + "\n").encode())
@@ -162,15 +159,27 @@ def _write_table(path: Path, columns: Mapping[str, Any]) -> None:
         raise StorageError(f"cannot write {path}: {error}") from error
 
 
+def _arrow(column: np.ndarray[Any, Any]) -> Any:
+    """Return a numpy column for Arrow, NaN as null; built from its memory, since ``pa.array`` would load pandas."""
+    import pyarrow as pa
+
+    values = np.ascontiguousarray(column)
+    there = None if values.dtype.kind != "f" else ~np.isnan(values)
+    known = None if there is None or there.all() else pa.py_buffer(np.packbits(there, bitorder="little"))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [known, pa.py_buffer(values)])
+
+
 def _prediction_columns(run: BacktestRun) -> dict[str, Any]:
     """Return the columns of ``predictions.csv``: plain names for the first role, ``ROLE_`` before those of the others."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {"open_ms": run.curves.open_ms, "in_sample": _in_sample(run)}
-    labels = pa.array([status.label for status in Status])
+    labels = [status.label.encode() for status in Status]
+    ends = np.cumsum([0, *(len(label) for label in labels)]).astype(np.int32)
+    texts = pa.StringArray.from_buffers(len(labels), pa.py_buffer(ends), pa.py_buffer(b"".join(labels)))
     for number, (role, batch) in enumerate(run.predictions.items()):
         prefix = f"{role}_" if number else ""
-        columns[f"{prefix}status"] = pa.DictionaryArray.from_arrays(pa.array(batch.status), labels)
+        columns[f"{prefix}status"] = pa.DictionaryArray.from_arrays(_arrow(batch.status), texts)
         for name in PREDICTION_COLUMNS:
             columns[f"{prefix}{name}"] = np.ascontiguousarray(batch.column(name))
     return columns

@@ -210,8 +210,8 @@ def verdicts(document: Mapping[str, Any]) -> list[str]:
         lines.append("There is no champion for this model: every bar has status no_model and nothing was opened.")
     elif model is not None and not model["promoted"]:
         lines.append(
-            f"The model {model['version']} was NOT promoted: out of sample it did not beat a coin, the usual direction "
-            "and the last sign for sure. Take this run as an experiment."
+            f"The model {model['version']} was NOT promoted: that it beats a coin, the usual direction and the last sign is "
+            "not established. Take this run as an experiment."
         )
     lines += market_words(document)
     lines += edge_words(document)
