@@ -79,6 +79,8 @@ class Assembly:
         By role, in the config's order.
     rules
         What the exchange asks of orders: the config's values over those stored beside the candles.
+    strategy
+        The class; its parameters are in ``cerebro``.
     cerebro, broker
         Ready to run.
     """
@@ -89,6 +91,7 @@ class Assembly:
     trade_from_ms: int
     models: tuple[BoundModel, ...]
     rules: ExchangeRules
+    strategy: type[Any]
     cerebro: FastCerebro
     broker: SpotBroker
 
@@ -164,6 +167,7 @@ def assemble_backtest(file: ConfigFile, symbol: str, home: Home, cache: Predicti
         trade_from_ms=trade_from_ms,
         models=models,
         rules=rules,
+        strategy=strategy,
         cerebro=cerebro,
         broker=broker,
     )

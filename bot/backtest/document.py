@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.version import code_version
@@ -72,6 +74,7 @@ def result_document(run: BacktestRun) -> dict[str, Any]:
         "rules": inputs["rules"],
         "seeds": inputs["seeds"],
         "code_version": inputs["code_version"],
+        "strategy_code": inputs["strategy_code"],
     }
 
 
@@ -94,7 +97,19 @@ def _inputs(assembly: Assembly) -> dict[str, Any]:
             },
         },
         "code_version": code_version(),
+        "strategy_code": _strategy_code(assembly),
     }
+
+
+def _strategy_code(assembly: Assembly) -> str | None:
+    """Return the SHA-256 (hex) of the file of a strategy of the user's own; None for one of ours (see ``code_version``)."""
+    if ":" not in assembly.config.strategy:
+        return None
+    try:
+        source = inspect.getsourcefile(assembly.strategy)
+        return None if source is None else hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return None
 
 
 def _model(bound: BoundModel) -> dict[str, Any]:

@@ -204,6 +204,20 @@ def test_a_strategy_that_fails_is_one_message(home, tmp_path, monkeypatch):
         run_backtest(assemble_backtest(parse_config(text), "BTCUSDT", home))
 
 
+def test_the_code_of_a_users_strategy_is_in_the_run_id(home, tmp_path):
+    text = "name: x\nstrategy: idle_strategy_of_a_user:Idle\nsymbols: [BTCUSDT]\ntimeframe: 1h\n"
+    found = []
+    for body in ("pass", "self.seen = True"):
+        source = f"import backtrader as bt\nclass Idle(bt.Strategy):\n    def next(self):\n        {body}\n"
+        (tmp_path / "idle_strategy_of_a_user.py").write_text(source)
+        run = run_backtest(assemble_backtest(parse_config(text, str(tmp_path / "x.yaml")), "BTCUSDT", home))
+        document = result_document(run)
+        assert document["decisions"] == {}
+        assert document["min_edge"] is None
+        found.append(document["run_id"])
+    assert found[0] != found[1]
+
+
 def test_a_role_that_a_strategy_needs_and_does_not_get(home):
     file = config(**{'models: {prediction: "{symbol}/basic@newest"}\n': ""})
     with pytest.raises(Exception, match="needs a model for the role 'prediction'") as caught:
