@@ -33,9 +33,13 @@ def _write_extremes(close, top, bottom, lead, r, out, place):
     high = top[lead:]
     low = bottom[lead:]
     if r[0] >= 0:
-        out[r[0], place : place + size] = high
+        to = out[r[0], place : place + size]
+        for t in range(size):
+            to[t] = high[t]
     if r[1] >= 0:
-        out[r[1], place : place + size] = low
+        to = out[r[1], place : place + size]
+        for t in range(size):
+            to[t] = low[t]
     if r[2] >= 0:
         to = out[r[2], place : place + size]
         for t in range(size):

@@ -33,4 +33,5 @@ def publish(columns, order, valid, base, lo, hi, rows):
             for f in range(count):
                 row[f] = columns[order[f], k]
         else:
-            row[:] = math.nan
+            for f in range(count):
+                row[f] = math.nan

@@ -162,7 +162,9 @@ def returns(log_return, blocks, periods, rows, out, base):
         end = blocks[q, 3]
         # x[k - shift] is the return of candle k; the first candle of a slice has none
         shift = max(first, max(begin, blocks[q, 2] - max(64, 4 * longest)) - longest - 1)
-        x = log_return[shift:end].copy()
+        x = np.empty(end - shift)
+        for k in range(end - shift):
+            x[k] = log_return[shift + k]
         if shift == first:
             x[0] = 0.0
         sums = np.empty((9, end - begin))

@@ -75,7 +75,9 @@ def averages(close, blocks, periods, rows, out, base):
             r = rows[p]
             e = level[p, keep - start :]
             if r[0] >= 0:
-                out[r[0], keep - base : end - base] = e
+                to = out[r[0], keep - base : end - base]
+                for t in range(size):
+                    to[t] = e[t]
             if r[1] >= 0:
                 to = out[r[1], keep - base : end - base]
                 for t in range(size):

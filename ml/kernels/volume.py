@@ -296,7 +296,8 @@ def flow(volume, taker_buy_base, log_return, blocks, periods, rows, out, base):
                 if idle:
                     _moving_sum(traded, start, n, 0, blocks, q, b)
                 else:
-                    b[:] = n
+                    for k in range(lead, size):
+                        b[k] = float(n)
                 _ratio(a[lead:], b[lead:], 1.0, 0.0, out[r[0], keep - base : end - base])
             if r[1] >= 0 or r[2] >= 0:
                 _moving_sum(plain, start, n, 0, blocks, q, b)

@@ -114,7 +114,9 @@ def levels(close, blocks, periods, rows, out, base):
             v = variance[keep - begin :]
             size = end - keep
             if r[0] >= 0:
-                out[r[0], keep - base : end - base] = m
+                to = out[r[0], keep - base : end - base]
+                for t in range(size):
+                    to[t] = m[t]
             if r[1] >= 0:
                 to = out[r[1], keep - base : end - base]
                 for t in range(size):
@@ -171,26 +173,32 @@ def commodity_channel(high, low, close, blocks, periods, rows, out, base):
         typical = np.empty(end - start)
         for k in range(end - start):
             typical[k] = (high[start + k] + low[start + k] + close[start + k]) / 3.0
+        mean = np.empty(end - keep)
+        deviation = np.empty(end - keep)
         for p in range(periods.shape[0]):
             n = periods[p]
             r = rows[p, 0]
             if r < 0:
                 continue
-            for i in range(keep, min(end, first + n - 1)):
+            full = max(keep, min(end, first + n - 1))
+            for i in range(keep, full):
                 out[r, i - base] = math.nan
-            for i in range(max(keep, first + n - 1), end):
-                newest = typical[i - start]
-                head = i - n + 1 - start
-                even = 0.0  # two sums, so that one does not wait for the other
-                odd = 0.0
-                for m in range(n // 2):
-                    even += typical[head + 2 * m] - newest
-                    odd += typical[head + 2 * m + 1] - newest
-                mean = (even + odd) / n  # the newest price itself adds nothing where n is odd
-                even = abs(mean) if n & 1 else 0.0
-                odd = 0.0
-                for m in range(n // 2):
-                    even += abs(typical[head + 2 * m] - newest - mean)
-                    odd += abs(typical[head + 2 * m + 1] - newest - mean)
-                deviation = even + odd
-                out[r, i - base] = -mean * n / (0.015 * deviation) if deviation > 0.0 else math.nan
+            size = end - full
+            newest = typical[full - start :]
+            for t in range(size):
+                mean[t] = 0.0
+                deviation[t] = 0.0
+            # the windows of all candles at once, one place of the window after the other
+            for place in range(n - 1):
+                x = typical[full - start - n + 1 + place :]
+                for t in range(size):
+                    mean[t] += x[t] - newest[t]
+            for t in range(size):
+                mean[t] /= n  # of the differences to the newest price
+            for place in range(n):
+                x = typical[full - start - n + 1 + place :]
+                for t in range(size):
+                    deviation[t] += abs(x[t] - newest[t] - mean[t])
+            to = out[r, full - base : end - base]
+            for t in range(size):
+                to[t] = -mean[t] * n / (0.015 * deviation[t]) if deviation[t] > 0.0 else math.nan

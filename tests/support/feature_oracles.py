@@ -176,7 +176,7 @@ def streak(f):
     for step in np.sign(np.diff(f.close)):
         run = 0 if step == 0 else (run + int(step) if run * step > 0 else int(step))
         out.append(max(-10, min(10, run)))
-    return np.array([np.nan, *out], dtype=float)
+    return after(10, [np.nan, *out])
 
 
 def session(f):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,36 @@ def test_a_slice_shorter_than_the_windows_says_nothing():
             row = call.rows[list(call.periods).index(spec.period), spec.output_index()]
             if spec.window("1h") > 7:
                 assert np.isnan(buffer[row]).all(), spec.name
+
+
+def test_from_the_first_candle_of_a_slice():
+    pipeline = FeaturePipeline(FeatureSchema.of(SHORT, "1h"))
+    candles = random_candles(150, seed=9, gaps=0.0, flat=0.0, idle=0.1)
+    frame = frame_of(candles)
+    buffer = np.zeros((len(SHORT), 150), dtype=np.float32)
+    pipeline._run(pipeline._inputs(candles, 0), np.array([[0, 0, 0, 150]]), buffer, 0)
+    for spec, row in zip(pipeline.schema.features, pipeline._order, strict=True):
+        if spec.window("1h") == 0:
+            continue
+        oracle, period = oracle_of(spec.name)
+        with np.errstate(all="ignore"):
+            expected = np.asarray(oracle(frame, period), dtype=float)
+        actual = buffer[row].astype(float)
+        assert np.array_equal(np.isnan(expected), np.isnan(actual)), spec.name
+        scale = np.nanstd(expected)
+        assert np.allclose(actual, expected, rtol=2e-6, atol=2e-6 * scale + 1e-12, equal_nan=True), spec.name
+
+
+def test_equal_volumes_deviate_by_nothing():
+    candles = random_candles(300, seed=10, gaps=0.0, columns="volume")
+    steady = replace(candles, volume=np.where(np.arange(300) < 150, 0.1, 0.3))
+    pipeline = FeaturePipeline(FeatureSchema.of(["volume_zscore_20", "volume_ratio"], "1h"))
+
+    matrix = pipeline.compute(steady)
+
+    assert np.isnan(matrix.rows[170:, 0]).all()
+    assert (matrix.rows[170:, 1] == 1.0).all()
+    assert matrix.rows[150, 0] == np.float32(np.sqrt(19))
 
 
 def test_flat_windows_and_silence_are_exact_whatever_went_before():
