@@ -265,7 +265,7 @@ def edge_words(document: Mapping[str, Any]) -> list[str]:
         earned = "the model's record holds no position like these, so it shows nothing"
     else:
         earned = (
-            f"out of sample the model earned {points(record['mean'])} per holding on average "
+            f"in its own out-of-sample record the model earned {points(record['mean'])} per holding on average "
             f"(at least {points(record['lower'])} with 95 % confidence, {record['holdings']:,} holdings)"
         )
     counted = (
