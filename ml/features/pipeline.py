@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureMatrix", "FeaturePipeline"]
 
-_CHUNK = 2048  # candles whose columns are computed before they are turned into rows: they stay in the processor's cache
+_CHUNK = 4096  # candles whose columns are computed before they are turned into rows: they stay in the processor's cache
 _PADDING = 16  # floats after each column, so that columns do not share cache lines a power of two apart
 
 

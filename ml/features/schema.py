@@ -208,7 +208,9 @@ class FeatureSchema:
         """Raise ``SchemaMismatch`` or ``MissingColumns`` where candles do not fit the schema."""
         if candles.timeframe != self.timeframe:
             raise SchemaMismatch(f"the features are of {self.timeframe} candles, these are of {candles.timeframe}")
-        missing_columns(self.names, candles.columns)
+        held = candles.columns
+        if not all(column in held for column in self.columns):
+            missing_columns(self.names, held)
 
     def _content(self) -> dict[str, Any]:
         return {
