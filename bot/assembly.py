@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Assembly", "BoundModel", "assemble_backtest", "bind_models", "exchange_rules", "read_series"]
 
-_LEAST_HISTORY = 2_048  # bars before the start for strategies that read features but bind no model
+_LEAST_HISTORY = 2_048  # bars before the start: what the slowest feature needs on the bars of the data
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def assemble_backtest(file: ConfigFile, symbol: str, home: Home, cache: Predicti
     strategy, params = _strategy(file)
     models = bind_models(file, symbol, home, cache)
     whole = read_series(file, symbol, home)
-    history = max([_LEAST_HISTORY, *(bound.engine.window_bars for bound in models)])
+    history = _history(file, strategy, models)
     series, trade_from_ms = _cut(file, whole, history)
     rules = exchange_rules(config, series.rules)
     broker = SpotBroker(
@@ -282,7 +282,19 @@ def _strategy(file: ConfigFile) -> tuple[type[Any], dict[str, Any]]:
     return strategy, params
 
 
-def _cut(file: ConfigFile, series: StoredSeries, history: int) -> tuple[StoredSeries, int]:
+def _history(file: ConfigFile, strategy: type[Any], models: tuple[BoundModel, ...]) -> int | None:
+    """Return how many bars before the start must be fed; None for all that there are.
+
+    A strategy may say so by an attribute ``history_bars`` of its class. One of the user's own that does not may read features
+    of any higher timeframe, so it gets everything.
+    """
+    told = getattr(strategy, "history_bars", None)
+    if told is None and ":" in file.config.strategy:
+        return None
+    return max([_LEAST_HISTORY, int(told or 0), *(bound.engine.window_bars for bound in models)])
+
+
+def _cut(file: ConfigFile, series: StoredSeries, history: int | None) -> tuple[StoredSeries, int]:
     """Return the series from before the first bar that may trade to the end, and that bar's open time.
 
     The feed begins half as early again as the longest window reaches: a window of weekdays spans more days than bars.
@@ -294,8 +306,9 @@ def _cut(file: ConfigFile, series: StoredSeries, history: int) -> tuple[StoredSe
         raise file.error(("data", "start"), f"no candles from {data.start} on: {_extent(series)}")
     if data.end_ms is not None and data.end_ms <= max(start, first):
         raise file.error(("data", "end"), f"no candles before {data.end}: {_extent(series)}")
-    warm_ms = start - (history + history // 2) * candles.step_ms
-    part = candles.between(warm_ms if data.start_ms is not None else None, data.end_ms)
+    everything = data.start_ms is None or history is None
+    warm_ms = None if everything or history is None else start - (history + history // 2) * candles.step_ms
+    part = candles.between(warm_ms, data.end_ms)
     rows = int((part.open_ms >= start).sum())
     if rows < 2:
         raise file.error(("data",), f"{rows} bars between start and end, at least 2 are needed: {_extent(series)}")

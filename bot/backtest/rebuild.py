@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["Curves", "RoundTrip", "buys_and_sells", "fee_in_quote", "rebuild_curves", "rebuild_trades", "slippage_paid"]
+__all__ = ["Curves", "RoundTrip", "fee_in_quote", "rebuild_curves", "rebuild_trades", "slippage_paid"]
 
 _NOISE = 1e-12  # as in bot.broker.ledger: what sums of floats leave behind
 
@@ -129,13 +129,6 @@ class _Books:
     def held(self) -> float:
         """Base currency owned, what is left below one lot included."""
         return self.size + self.dust
-
-
-def buys_and_sells(fills: Sequence[Fill], curves: Curves) -> tuple[Integers, Integers]:
-    """Return the rows of the curves in which something was bought, and in which something was sold."""
-    sides = np.array([fill.side == "buy" for fill in fills], dtype=bool)
-    rows = np.searchsorted(curves.open_ms, np.array([fill.bar_open_ms for fill in fills], dtype=np.int64))
-    return rows[sides], rows[~sides]
 
 
 def rebuild_curves(candles: Candles, fills: Sequence[Fill], cash: float, lot_step: float = 0.0) -> Curves:

@@ -40,7 +40,7 @@ class BacktestRun:
     predictions : dict
         One batch of n predictions a role, in the config's order.
     trades, fills, rejections
-        In time order.
+        In time order; orders refused before the first bar that may trade are left out.
     out_of_sample_row : int
         First row that no model and no label of its training saw; n where there is none.
     figures : dict
@@ -125,7 +125,7 @@ def run_backtest(
         predictions={role: _from_row(batch, first) for role, batch in predicted.items()},
         trades=tuple(trades),
         fills=tuple(broker.fills),
-        rejections=tuple(broker.rejections),
+        rejections=tuple(refused for refused in broker.rejections if refused.bar_open_ms >= assembly.trade_from_ms),
         out_of_sample_row=out_row,
         figures=figures,
         forecasts=scored["out_of_sample"],

@@ -218,6 +218,31 @@ def test_the_code_of_a_users_strategy_is_in_the_run_id(home, tmp_path):
     assert found[0] != found[1]
 
 
+def test_a_users_strategy_gets_all_history_or_what_it_asks_for(home, tmp_path):
+    text = "name: x\nstrategy: {}\nsymbols: [BTCUSDT]\ntimeframe: 1h\ndata: {{start: 2018-06-01}}\n"
+    (tmp_path / "two_strategies_of_a_user.py").write_text(
+        "import backtrader as bt\n"
+        "from indicators import Feature\n"
+        "class Slow(bt.Strategy):\n"
+        "    def __init__(self):\n"
+        "        self.rsi = Feature(self.data, name='rsi_14', timeframe='2h')\n"
+        "        self.seen = []\n"
+        "    def next(self):\n"
+        "        self.seen.append(self.rsi[0])\n"
+        "class Brief(bt.Strategy):\n"
+        "    history_bars = 100\n"
+    )
+    path = str(tmp_path / "x.yaml")
+    slow = assemble_backtest(parse_config(text.format("two_strategies_of_a_user:Slow"), path), "BTCUSDT", home)
+    assert slow.first_row == int((slow.trade_from_ms - 1_514_764_800_000) // 3_600_000)
+    seen = slow.cerebro.run()[0].seen
+    assert np.isfinite(seen[slow.first_row :]).all()
+    brief = assemble_backtest(parse_config(text.format("two_strategies_of_a_user:Brief"), path), "BTCUSDT", home)
+    assert brief.first_row == 3_072  # what features need at least, and half as much again
+    ours = assemble_backtest(config(when=", start: 2018-06-01"), "BTCUSDT", home)
+    assert ours.first_row <= 3_072
+
+
 def test_a_role_that_a_strategy_needs_and_does_not_get(home):
     file = config(**{'models: {prediction: "{symbol}/basic@newest"}\n': ""})
     with pytest.raises(Exception, match="needs a model for the role 'prediction'") as caught:
