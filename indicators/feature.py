@@ -29,7 +29,7 @@ class Feature(bt.Indicator):
     bar that completes its candle.
 
     Formula:
-      - that of the catalogue, which the name belongs to (``rsi_14``, ``macd_signal``, ``order_flow_imbalance_20``, ...)
+      - that of the catalogue, which the name belongs to (``rsi_14``, ``macd_signal``, ``taker_imbalance_20``, ...)
 
     Lines:
       - ``value``: the feature, rounded to single precision as models see it; NaN until there is enough history, and where
