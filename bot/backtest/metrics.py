@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bot.backtest.rebuild import Curves, RoundTrip, fee_in_quote
-from ml.baselines import fit_baselines
+from ml.baselines import Baselines, fit_baselines
 from ml.evaluation import Forecasts, evaluate
 from ml.labels import decided, forward_returns, past_returns
 
@@ -38,6 +38,7 @@ __all__ = [
     "score_forecasts",
     "sharpe_ratio",
     "sortino_ratio",
+    "training_baselines",
 ]
 
 PREDICTION_FIGURES = (
@@ -145,19 +146,30 @@ def account_figures(
     }
 
 
+def training_baselines(
+    candles: Candles, horizon: int, trained_until_ms: int | None, index: Integers | None = None
+) -> Baselines:
+    """Return the baselines fitted on the labels of these candles that were known when the model was trained.
+
+    For bundles that do not keep their own; those of a model that does are in ``metrics.json``.
+    """
+    until = -(2**62) if trained_until_ms is None else trained_until_ms
+    known = candles.open_ms + (horizon + 1) * candles.step_ms <= until
+    return fit_baselines(forward_returns(candles, horizon, index)[known], past_returns(candles, horizon, index)[known])
+
+
 def score_forecasts(
     candles: Candles,
     batch: PredictionBatch,
     horizon: int,
     rows: slice,
-    trained_until_ms: int | None,
+    baselines: Baselines,
     index: Integers | None = None,
 ) -> Forecasts:
     """Return the predictions of the bars ``rows`` that can be scored, with what came true and what the baselines said.
 
     Scored are predictions with status ok whose label exists and is no tie, on bars with ``k % horizon == 0``: their label
-    intervals do not overlap, and intervals of figures are honest. The baselines are fitted on labels that were known
-    when the model was trained; where the run holds none, on what precedes the segment.
+    intervals do not overlap, and intervals of figures are honest.
 
     Parameters
     ----------
@@ -169,28 +181,20 @@ def score_forecasts(
         Bars ahead.
     rows : slice
         The segment.
-    trained_until_ms : int or None
-        Close of the last candle that training saw.
+    baselines : Baselines
+        What the training rows said without any feature.
     index : int64 array, shape (n,), optional
         Absolute index of each candle; default ``candles.index``.
     """
     k = candles.index if index is None else index
     forward, past = forward_returns(candles, horizon, index), past_returns(candles, horizon, index)
-    start = rows.start or 0
-    known = np.zeros(len(candles), dtype=bool)
-    if trained_until_ms is not None:
-        known = candles.open_ms + (horizon + 1) * candles.step_ms <= trained_until_ms
-    if not known.any():
-        known[: max(0, start - horizon)] = True
-    baselines = fit_baselines(forward[known], past[known])
     scored = np.zeros(len(candles), dtype=bool)
     scored[rows] = True
     scored &= (batch.status == 0) & decided(forward) & (k % horizon == 0)
-    count = int(scored.sum())
     return Forecasts(
         p_up=batch.column("p_up")[scored],
         returns=forward[scored],
-        base_rate=np.full(count, baselines.base_rate),
+        base_rate=np.full(int(scored.sum()), baselines.base_rate),
         last_sign_p=baselines.last_sign_probability(past[scored]),
     )
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bot.backtest.metrics import account_figures, prediction_figures, score_forecasts
+from bot.backtest.metrics import account_figures, prediction_figures, score_forecasts, training_baselines
 from bot.backtest.rebuild import Curves, RoundTrip, rebuild_curves, rebuild_trades, slippage_paid
 from bot.errors import BotError
 from indicators.lines import line_values
 from indicators.prediction import MLPrediction
+from ml.baselines import Baselines
 from ml.features.blocks import block_index
 from ml.predictions import PREDICTION_COLUMNS, PredictionBatch
 
@@ -109,10 +110,11 @@ def run_backtest(
         "in_sample": slice(0, out_row),
         "all": slice(0, len(traded)),
     }
+    score = _scorer(assembly, predicted)
     figures: dict[str, dict[str, Any]] = {}
     scored: dict[str, Forecasts | None] = {}
     for name, rows in segments.items():
-        forecasts = _forecasts(assembly, predicted, slice(first + rows.start, first + rows.stop))
+        forecasts = score(slice(first + rows.start, first + rows.stop))
         account = account_figures(curves, rows, trades, broker.fills, candles.step_ms)
         scored[name] = forecasts
         figures[name] = {**account, **prediction_figures(forecasts)}
@@ -166,21 +168,19 @@ def _from_row(batch: PredictionBatch, first: int) -> PredictionBatch:
     return PredictionBatch(batch.values[first:], batch.status[first:])
 
 
-def _forecasts(assembly: Assembly, predicted: Mapping[str, PredictionBatch], rows: slice) -> Forecasts | None:
-    """Return what can be scored of the first role's predictions in some rows of the feed."""
-    if not assembly.models or assembly.models[0].model is None:
-        return None
-    bound = assembly.models[0]
-    kind = bound.model.feature_schema.get("index", "calendar") if bound.model is not None else "calendar"
-    candles = assembly.candles
-    return score_forecasts(
-        candles,
-        predicted[bound.role],
-        bound.engine.horizon,
-        rows,
-        bound.engine.trained_until_ms,
-        block_index(candles, str(kind)),
-    )
+def _scorer(assembly: Assembly, predicted: Mapping[str, PredictionBatch]) -> Callable[[slice], Forecasts | None]:
+    """Return what scores the first role's predictions in some rows of the feed; None for each without a model."""
+    bound = assembly.models[0] if assembly.models else None
+    if bound is None or bound.model is None:
+        return lambda _rows: None
+    candles, horizon, batch = assembly.candles, bound.engine.horizon, predicted[bound.role]
+    index = block_index(candles, str(bound.model.feature_schema.get("index", "calendar")))
+    kept = bound.model.metrics.get("baselines")
+    if isinstance(kept, dict):
+        baselines = Baselines(**{field.name: kept[field.name] for field in fields(Baselines)})
+    else:
+        baselines = training_baselines(candles, horizon, bound.engine.trained_until_ms, index)
+    return lambda rows: score_forecasts(candles, batch, horizon, rows, baselines, index)
 
 
 def _decisions(strategy: Any) -> dict[str, int]:

@@ -19,6 +19,7 @@ from bot.backtest.metrics import (
     score_forecasts,
     sharpe_ratio,
     sortino_ratio,
+    training_baselines,
 )
 from bot.backtest.rebuild import Curves, rebuild_curves, rebuild_trades
 from bot.broker.records import Fill
@@ -185,7 +186,8 @@ def test_prediction_figures_against_pandas(horizon):
     p_up[:100] = np.nan
     rows = slice(2_000, 4_000)
     until = int(candles.open_ms[2_000])
-    figures = prediction_figures(score_forecasts(candles, forecast_batch(candles, p_up), horizon, rows, until))
+    baselines = training_baselines(candles, horizon, until)
+    figures = prediction_figures(score_forecasts(candles, forecast_batch(candles, p_up), horizon, rows, baselines))
 
     frame = pd.DataFrame({"k": candles.open_ms // HOUR, "close": candles.close, "p": p_up})
     frame["forward"] = frame["close"].shift(-horizon) / frame["close"] - 1
@@ -218,7 +220,8 @@ def test_prediction_figures_against_pandas(horizon):
 
 def test_no_label_reaches_beyond_the_run():
     candles = synthetic_candles(500, seed=1)
-    forecasts = score_forecasts(candles, forecast_batch(candles, np.full(500, 0.6)), 5, slice(490, 500), None)
+    baselines = training_baselines(candles, 5, None)
+    forecasts = score_forecasts(candles, forecast_batch(candles, np.full(500, 0.6)), 5, slice(490, 500), baselines)
     assert len(forecasts.p_up) <= 1
 
 

@@ -113,6 +113,17 @@ def test_nothing_trades_before_the_start_and_the_features_are_warm(home):
     assert np.array_equal(run.predictions["prediction"].values, late, equal_nan=True)
 
 
+def test_figures_do_not_depend_on_how_much_history_is_fed(home, monkeypatch):
+    import bot.assembly
+
+    when = ", start: 2018-05-10"
+    brief = run_backtest(assemble_backtest(config(when=when), "BTCUSDT", home))
+    monkeypatch.setattr(bot.assembly, "_LEAST_HISTORY", 100_000)
+    long = run_backtest(assemble_backtest(config(when=when), "BTCUSDT", home))
+    assert len(long.assembly.candles) > len(brief.assembly.candles)
+    assert long.figures == brief.figures
+
+
 def test_an_end_given_as_a_date_includes_its_day(home):
     run = run_backtest(assemble_backtest(config(when=", start: 2018-03-01, end: 2018-03-02"), "BTCUSDT", home))
     assert len(run.curves) == 48
