@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report_page"]
 
+_UNIT = re.compile(r"(?<=\d) (?=%|bp\b)")  # a number is not parted from its unit
 _READ_OUT = 700  # places of the crosshair
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -52,7 +54,7 @@ def report_page(run: BacktestRun, document: Mapping[str, Any]) -> str:
     environment.filters.update(percent=percent, points=points, number=number, money=money)
     template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
     split, cash = run.out_of_sample_row, float(document["initial_cash"])
-    return template.render(
+    page = template.render(
         doc=document,
         style=folder.joinpath("style.css").read_text(encoding="utf-8"),
         data=json.dumps(_read_out(run, cash), separators=(",", ":")),
@@ -71,6 +73,7 @@ def report_page(run: BacktestRun, document: Mapping[str, Any]) -> str:
         years=monthly_returns(run.curves, split),
         trades=run.trades,
     )
+    return _UNIT.sub("\N{NO-BREAK SPACE}", page)
 
 
 def _read_out(run: BacktestRun, cash: float) -> dict[str, list[Any]]:

@@ -14,6 +14,7 @@ __all__ = [
     "edge_words",
     "headline",
     "lead",
+    "limit_words",
     "market_words",
     "money",
     "number",
@@ -215,7 +216,21 @@ def verdicts(document: Mapping[str, Any]) -> list[str]:
         )
     lines += market_words(document)
     lines += edge_words(document)
+    lines += limit_words(document)
     return lines
+
+
+def limit_words(document: Mapping[str, Any]) -> list[str]:
+    """Say that the account was stopped for good, where it was."""
+    blocked = document["decisions"].get("blocked_by_max_drawdown", 0)
+    limit = document["config"]["risk"]["max_drawdown"]
+    if not blocked or limit is None:
+        return []
+    text = (
+        f"The account fell by the limit max_drawdown of {percent(limit, 0)}, which closes it for good: at {blocked:,} bars "
+        "after that the strategy wanted to open a position and could not."
+    )
+    return [text]
 
 
 def sample_words(document: Mapping[str, Any]) -> list[str]:
