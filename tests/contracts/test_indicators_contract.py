@@ -11,7 +11,7 @@ import backtrader as bt
 import numpy as np
 import pytest
 from scripted_engine import ScriptedEngine, smooth_probabilities
-from trading_runs import MODES, candles_of, indicator_lines, random_bars, same_bits
+from trading_runs import MODES, assert_same_bits, candles_of, indicator_lines, random_bars
 
 import indicators
 from indicators.edge import HoldingEdge
@@ -79,7 +79,7 @@ def test_it_says_what_its_lines_and_params_are(kind):
 def test_every_mode_of_cerebro_gives_the_same_bits(kind, mode):
     expected = indicator_lines(EXAMPLES[kind], CANDLES)
     assert any(not np.isnan(line).all() for line in expected.values())
-    same_bits(indicator_lines(EXAMPLES[kind], CANDLES, mode), expected)
+    assert_same_bits(indicator_lines(EXAMPLES[kind], CANDLES, mode), expected)
 
 
 @pytest.mark.parametrize("kind", ALL)

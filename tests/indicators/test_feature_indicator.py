@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import talib
 from small_models import with_holes
-from trading_runs import MODES, candles_of, indicator_lines, pandas_feed, random_bars, same_bits
+from trading_runs import MODES, assert_same_bits, candles_of, indicator_lines, pandas_feed, random_bars
 
 from indicators.errors import IndicatorError
 from indicators.feature import Feature
@@ -34,7 +34,7 @@ def test_every_mode_gives_the_same_bits(mode, name, timeframe):
     candles = with_holes(with_volume(CANDLES), 4)
     expected = indicator_lines(feature(name, timeframe), candles)
     assert 0 < np.isnan(expected["value"]).sum() < len(candles) - 100
-    same_bits(indicator_lines(feature(name, timeframe), candles, mode), expected)
+    assert_same_bits(indicator_lines(feature(name, timeframe), candles, mode), expected)
 
 
 def test_on_the_datas_timeframe_it_is_what_models_see():
@@ -44,7 +44,7 @@ def test_on_the_datas_timeframe_it_is_what_models_see():
 
 
 def test_backtraders_own_feed_gives_the_same_bits():
-    same_bits(
+    assert_same_bits(
         indicator_lines(feature("rsi_5", "5m"), CANDLES, feed=pandas_feed(CANDLES)),
         indicator_lines(feature("rsi_5", "5m"), CANDLES),
     )
@@ -87,7 +87,7 @@ def test_rsi_on_a_higher_timeframe_is_that_of_ta_lib():
 
 
 def test_the_same_timeframe_by_name_is_the_datas_own():
-    same_bits(indicator_lines(feature("rsi_14", "1m"), CANDLES), indicator_lines(feature("rsi_14"), CANDLES))
+    assert_same_bits(indicator_lines(feature("rsi_14", "1m"), CANDLES), indicator_lines(feature("rsi_14"), CANDLES))
 
 
 def test_what_cannot_be_drawn_is_refused():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scripted_engine import ScriptedEngine, smooth_probabilities
 from small_models import market, register, with_holes
-from trading_runs import MODES, candles_of, indicator_lines, pandas_feed, random_bars, same_bits
+from trading_runs import MODES, assert_same_bits, candles_of, indicator_lines, pandas_feed, random_bars
 
 from bot.backtest.cerebro import FastCerebro
 from bot.backtest.feed import CandleFeed
@@ -70,7 +70,7 @@ def test_every_mode_gives_the_same_bits_with_a_real_model(model, mode):
     candles = candles.slice(0, min(len(candles), engine.window_bars + 150))
     expected = indicator_lines(prediction(engine), candles)
     assert {0.0, 1.0} == set(expected["status"].tolist())
-    same_bits(indicator_lines(prediction(engine), candles, mode), expected)
+    assert_same_bits(indicator_lines(prediction(engine), candles, mode), expected)
 
 
 def test_backtraders_own_feed_and_loop_give_the_same_bits(model):
@@ -78,8 +78,8 @@ def test_backtraders_own_feed_and_loop_give_the_same_bits(model):
     expected = indicator_lines(prediction(engine), candles)
     feed = pandas_feed(candles)
     if candles.trades is None:
-        same_bits(indicator_lines(prediction(engine), candles, cerebro=bt.Cerebro, feed=feed), expected)
-    same_bits(indicator_lines(prediction(engine), candles, cerebro=bt.Cerebro), expected)
+        assert_same_bits(indicator_lines(prediction(engine), candles, cerebro=bt.Cerebro, feed=feed), expected)
+    assert_same_bits(indicator_lines(prediction(engine), candles, cerebro=bt.Cerebro), expected)
 
 
 def test_absence_is_nan_on_every_line_and_a_code_on_the_status():

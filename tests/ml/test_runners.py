@@ -15,7 +15,7 @@ from ml.runners import LightGBMRunner, Runner
 TEXT = written(4, features=3, trees=4, leaves=6)
 
 
-def broken(text: str, reason: str) -> None:
+def assert_broken(text: str, reason: str) -> None:
     with pytest.raises(BrokenModel, match=reason):
         LightGBMRunner.from_text(text.encode())
 
@@ -92,7 +92,7 @@ def line_of(key: str, at: int = 0) -> str:
     ],
 )
 def test_damage_is_named(text, reason):
-    broken(text, reason)
+    assert_broken(text, reason)
 
 
 def test_bytes_that_are_not_text():
@@ -123,7 +123,7 @@ def edited(key: str, change) -> str:
     ],
 )
 def test_trees_that_are_no_trees(text, reason):
-    broken(text, reason)
+    assert_broken(text, reason)
 
 
 def test_categorical_and_linear_models_of_lightgbm_are_refused():
@@ -134,11 +134,13 @@ def test_categorical_and_linear_models_of_lightgbm_are_refused():
     y = (x[:, 0] % 3 == 1) + rng.normal(size=500) * 0.1
     quiet = {"verbosity": -1, "objective": "regression", "num_threads": 1}
     categorical = lightgbm.train(quiet, lightgbm.Dataset(x, y, categorical_feature=[0], params=quiet), 5)
-    broken(categorical.model_to_string(), "categorical")
+    assert_broken(categorical.model_to_string(), "categorical")
     linear = quiet | {"linear_tree": True}
-    broken(lightgbm.train(linear, lightgbm.Dataset(x, y, params=linear), 5).model_to_string(), "linear tree")
+    assert_broken(lightgbm.train(linear, lightgbm.Dataset(x, y, params=linear), 5).model_to_string(), "linear tree")
     several = quiet | {"objective": "multiclass", "num_class": 3}
-    broken(lightgbm.train(several, lightgbm.Dataset(x, x[:, 0] % 3, params=several), 5).model_to_string(), "3 outputs")
+    assert_broken(
+        lightgbm.train(several, lightgbm.Dataset(x, x[:, 0] % 3, params=several), 5).model_to_string(), "3 outputs"
+    )
 
 
 def test_flipping_a_byte_never_ends_in_anything_but_a_model_or_a_broken_model():

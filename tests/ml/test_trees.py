@@ -15,7 +15,7 @@ from ml.runners import LightGBMRunner
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def same_bits(runner: LightGBMRunner, booster: lightgbm.Booster, rows: np.ndarray) -> None:
+def assert_same_bits(runner: LightGBMRunner, booster: lightgbm.Booster, rows: np.ndarray) -> None:
     """Compare many rows at once, and each row alone."""
     expected = booster.predict(rows, raw_score=True, num_threads=1)
     np.testing.assert_array_equal(runner.scores(rows).view(np.int64), expected.view(np.int64))
@@ -30,7 +30,7 @@ def test_written_forests_have_lightgbms_bits(seed, features, trees, leaves):
     rows = hard_rows(np.random.default_rng(seed), 150, features)
     rows[:26] = SPECIAL[:, None]
     rows[30:90] = np.random.default_rng(seed + 1).choice(SPECIAL, size=(60, features))
-    same_bits(LightGBMRunner.from_text(text.encode()), lightgbm.Booster(model_str=text), rows)
+    assert_same_bits(LightGBMRunner.from_text(text.encode()), lightgbm.Booster(model_str=text), rows)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -54,7 +54,7 @@ def test_trained_forests_have_lightgbms_bits(seed, zero_as_missing, use_missing,
         **extra,
     )
     rows = hard_rows(np.random.default_rng(seed + 1), 300, 6)
-    same_bits(LightGBMRunner.from_text(booster.model_to_string().encode()), booster, rows)
+    assert_same_bits(LightGBMRunner.from_text(booster.model_to_string().encode()), booster, rows)
 
 
 @pytest.mark.parametrize("boost_from_average", [True, False])
@@ -68,7 +68,7 @@ def test_constant_targets_and_single_leaves(boost_from_average):
     }
     booster = lightgbm.train(parameters, lightgbm.Dataset(x, x[:, 0] + 2.0), 3)
     runner = LightGBMRunner.from_text(booster.model_to_string().encode())
-    same_bits(runner, booster, x)
+    assert_same_bits(runner, booster, x)
     assert "num_leaves=1\n" in booster.model_to_string()
 
 
@@ -80,7 +80,7 @@ def test_rows_at_the_thresholds_themselves():
     near = cuts.astype(np.float32)
     values = np.concatenate([near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))])
     rows = np.random.default_rng(0).choice(values, size=(2000, 3))
-    same_bits(runner, booster, rows)
+    assert_same_bits(runner, booster, rows)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 63, 64, 65, 129])
@@ -96,5 +96,5 @@ def test_a_row_has_the_same_bits_in_any_company(count):
 def test_a_long_chain_is_walked_to_its_end():
     text = written(11, features=2, trees=3, leaves=200)
     rows = hard_rows(np.random.default_rng(1), 100, 2)
-    same_bits(LightGBMRunner.from_text(text.encode()), lightgbm.Booster(model_str=text), rows)
+    assert_same_bits(LightGBMRunner.from_text(text.encode()), lightgbm.Booster(model_str=text), rows)
     assert parse_lightgbm(text.encode()).trees == 3

@@ -251,7 +251,7 @@ def indicator_lines(make, candles, mode="batch", *, cerebro=FastCerebro, feed=No
     return {name: table[:, column].copy() for column, name in enumerate(strategy.names)}
 
 
-def same_bits(first, second):
+def assert_same_bits(first, second):
     """Assert that two sets of lines are equal to the bit, NaN included."""
     assert first.keys() == second.keys()
     for name, line in first.items():

@@ -331,7 +331,7 @@ def test_daily_history_before_1973_is_no_mixture_of_units(tmp_path, unit) -> Non
 # ------------------------------------------------------------------------------------------------- bad input
 
 
-def faulty(
+def assert_refused(
     tmp_path, rows, message: str, *, header=("timestamp", *COLUMNS), timeframe="1h", now=NOW, error=DataError, **options
 ):
     path = tmp_path / "prices.csv"
@@ -411,16 +411,18 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path, candles, missi
     rows = [[cell for i, cell in enumerate(row) if i != place] for row in rows_of(candles, columns=COLUMNS[:5])]
     header.remove(missing)
     name = "time" if missing == "timestamp" else missing
-    faulty(tmp_path, rows, f"has no {name} column: its columns are {', '.join(header)}", header=header)
+    assert_refused(tmp_path, rows, f"has no {name} column: its columns are {', '.join(header)}", header=header)
 
 
 def test_a_misspelled_column_is_suggested(tmp_path, candles) -> None:
     header = ("timestamp", "open", "high", "low", "clsoe", "volume")
-    faulty(tmp_path, rows_of(candles, columns=COLUMNS[:5]), "no close column.*did you mean 'clsoe'", header=header)
+    assert_refused(
+        tmp_path, rows_of(candles, columns=COLUMNS[:5]), "no close column.*did you mean 'clsoe'", header=header
+    )
     header = ("timestamp", "open", "high", "low", "adj close", "volume")
-    faulty(tmp_path, rows_of(candles, columns=COLUMNS[:5]), "an adjusted close is not the price", header=header)
+    assert_refused(tmp_path, rows_of(candles, columns=COLUMNS[:5]), "an adjusted close is not the price", header=header)
     header = ("timestamp", "open", "high", "low", "close", "close")
-    faulty(tmp_path, rows_of(candles, columns=COLUMNS[:5]), "two columns named 'close'", header=header)
+    assert_refused(tmp_path, rows_of(candles, columns=COLUMNS[:5]), "two columns named 'close'", header=header)
 
 
 @pytest.mark.parametrize(
@@ -454,7 +456,7 @@ def test_a_misspelled_column_is_suggested(tmp_path, candles) -> None:
     ],
 )
 def test_a_bad_cell_is_named_by_line_and_time(tmp_path, candles, column, value, message) -> None:
-    faulty(tmp_path, changed(candles, 15, column, value), message)
+    assert_refused(tmp_path, changed(candles, 15, column, value), message)
 
 
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path, candles) -> None:
@@ -470,9 +472,9 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path, candles) -> None:
 def test_rows_of_another_width_are_named(tmp_path, candles) -> None:
     rows = rows_of(candles)
     rows[30] = rows[30][:-1]
-    faulty(tmp_path, rows, r"prices.csv:32 has 9 cells, expected 10")
+    assert_refused(tmp_path, rows, r"prices.csv:32 has 9 cells, expected 10")
     rows[30] = [*rows_of(candles)[30], "1"]
-    faulty(tmp_path, rows, r"prices.csv:32 has 11 cells, expected 10")
+    assert_refused(tmp_path, rows, r"prices.csv:32 has 11 cells, expected 10")
 
 
 @pytest.mark.parametrize(
@@ -490,49 +492,49 @@ def test_rows_of_another_width_are_named(tmp_path, candles) -> None:
 def test_bad_iso_times_are_named(tmp_path, candles, bad, message) -> None:
     times = [iso(ms) for ms in candles.open_ms.tolist()]
     times[15] = bad
-    faulty(tmp_path, rows_of(candles, times), message)
+    assert_refused(tmp_path, rows_of(candles, times), message)
 
 
 def test_times_that_are_no_times(tmp_path, candles) -> None:
-    faulty(tmp_path, rows_of(candles, list(range(60))), "the time is '0': expected ISO")
-    faulty(tmp_path, rows_of(candles, [10**30 + i for i in range(60)]), "expected ISO")
+    assert_refused(tmp_path, rows_of(candles, list(range(60))), "the time is '0': expected ISO")
+    assert_refused(tmp_path, rows_of(candles, [10**30 + i for i in range(60)]), "expected ISO")
 
 
 def test_disorder_and_repeats_are_named_and_can_be_allowed(tmp_path, candles) -> None:
     rows = rows_of(candles)
     swapped = [*rows[:20], rows[21], rows[20], *rows[22:]]
     message = r"prices.csv:23 \(2018-01-01T20:00:00Z\): is out of order, the row before is 2018-01-01T21:00:00Z.*--sort"
-    faulty(tmp_path, swapped, message)
+    assert_refused(tmp_path, swapped, message)
     found = read_candles(tmp_path / "prices.csv", "1h", NOW, sort=True)
     assert found.candles.digest == candles.digest
     assert "rows were sorted" in found.notes[0]
 
-    faulty(tmp_path, rows[::-1], "runs from newest to oldest.*--sort")
+    assert_refused(tmp_path, rows[::-1], "runs from newest to oldest.*--sort")
     assert read_candles(tmp_path / "prices.csv", "1h", NOW, sort=True).candles.digest == candles.digest
 
     repeated = [*rows[:20], rows[19], *rows[20:]]
     message = r"prices.csv:22 .*appears twice, also at prices.csv:21, with the same values: --drop-duplicates"
-    faulty(tmp_path, repeated, message)
-    faulty(tmp_path, repeated, message, sort=True)
+    assert_refused(tmp_path, repeated, message)
+    assert_refused(tmp_path, repeated, message, sort=True)
     found = read_candles(tmp_path / "prices.csv", "1h", NOW, drop_duplicates=True)
     assert found.candles.digest == candles.digest
     assert found.notes == ("1 rows that repeat another were left out",)
 
     far = [*rows, rows[3]]
-    faulty(tmp_path, far, r"prices.csv:62 .*out of order")
-    faulty(tmp_path, far, r"prices.csv:62 .*appears twice, also at prices.csv:5", sort=True)
+    assert_refused(tmp_path, far, r"prices.csv:62 .*out of order")
+    assert_refused(tmp_path, far, r"prices.csv:62 .*appears twice, also at prices.csv:5", sort=True)
     assert (
         read_candles(tmp_path / "prices.csv", "1h", NOW, sort=True, drop_duplicates=True).candles.digest
         == candles.digest
     )
 
     other = [*rows[:20], [*rows[19][:-1], "1.0"], *rows[20:]]
-    faulty(tmp_path, other, r"prices.csv:22 .*with other values: remove the wrong one", drop_duplicates=True)
+    assert_refused(tmp_path, other, r"prices.csv:22 .*with other values: remove the wrong one", drop_duplicates=True)
 
 
 def test_times_in_the_future(tmp_path, candles) -> None:
     now = int(candles.open_ms[40]) - 1
-    faulty(
+    assert_refused(
         tmp_path,
         rows_of(candles),
         r"prices.csv:42 .*lies in the future \(it is 2018-01-02T15:59:59.999Z now\)",
@@ -552,22 +554,22 @@ def test_times_in_the_future(tmp_path, candles) -> None:
     ],
 )
 def test_another_spacing_names_the_timeframe_that_fits(tmp_path, held, asked, message) -> None:
-    faulty(tmp_path, rows_of(synthetic_candles(60, timeframe=held)), message, timeframe=asked)
+    assert_refused(tmp_path, rows_of(synthetic_candles(60, timeframe=held)), message, timeframe=asked)
 
 
 def test_a_spacing_that_no_timeframe_has(tmp_path, candles) -> None:
     rows = rows_of(candles, [START_MS + 1_234 * i for i in range(60)])
-    faulty(tmp_path, rows, "1.234 s apart, not 1h: no timeframe fits")
+    assert_refused(tmp_path, rows, "1.234 s apart, not 1h: no timeframe fits")
 
 
 def test_too_few_bars(tmp_path, candles) -> None:
-    faulty(tmp_path, rows_of(candles)[:1], "holds 1 bar: at least 2 are needed")
+    assert_refused(tmp_path, rows_of(candles)[:1], "holds 1 bar: at least 2 are needed")
 
 
 def test_a_second_bar_in_one_interval(tmp_path, candles) -> None:
     times = candles.open_ms.tolist()
     times[16] = times[15] + 60_000
-    faulty(
+    assert_refused(
         tmp_path,
         rows_of(candles, times),
         r"prices.csv:18 .*a second candle in the same 1h interval as 2018-01-01T15",
@@ -584,7 +586,7 @@ def test_ranges_that_do_not_hold_open_and_close(tmp_path, candles) -> None:
     low = float(candles.low[15])
     top = max(float(candles.open[15]), float(candles.close[15]))
     rows = changed(candles, 15, "high", repr((top + low) / 2))
-    faulty(tmp_path, rows, r"prices.csv:17 .*are not between low .*--widen-ranges")
+    assert_refused(tmp_path, rows, r"prices.csv:17 .*are not between low .*--widen-ranges")
     found = read_candles(tmp_path / "prices.csv", "1h", NOW, widen_ranges=True)
     assert found.candles.high[15] == top
     assert found.notes == ("low or high of 1 bars did not hold open and close: widened",)
@@ -596,7 +598,7 @@ def test_ranges_that_do_not_hold_open_and_close(tmp_path, candles) -> None:
 
 def test_several_symbols_in_one_file(tmp_path, candles) -> None:
     rows = [[*row, "BTC" if i % 2 else "ETH"] for i, row in enumerate(rows_of(candles))]
-    faulty(tmp_path, rows, "holds 2 symbols", header=("timestamp", *COLUMNS, "Symbol"))
+    assert_refused(tmp_path, rows, "holds 2 symbols", header=("timestamp", *COLUMNS, "Symbol"))
 
 
 def test_parquet_faults_name_the_row(tmp_path, candles) -> None:
