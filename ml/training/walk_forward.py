@@ -47,8 +47,8 @@ def walk_forward(
 ) -> OutOfSample:
     """Fit one model a fold and record what it says of the fold's bars.
 
-    The probability of a fold is calibrated on the thinned rows of the folds before it; what it was fitted on never
-    counts. The first fold has none and is not scored.
+    The probability of a fold is calibrated on the thinned rows of the folds before it whose labels were known when
+    the first bar of the fold closed; what it was fitted on never counts. The first fold has none and is not scored.
 
     Parameters
     ----------
@@ -92,8 +92,9 @@ def _calibrated(part: dict[str, Any], earlier: list[dict[str, Any]], horizon: in
     if not earlier:
         nothing = np.full(len(raw), np.nan)
         return {"p_up": nothing, "expected_return": nothing, "low": nothing, "high": nothing}
+    known = [old["scored"] & (old["k"] + horizon <= part["k"][0]) for old in earlier]
     past_raw, past_returns, past_sigma = (
-        np.concatenate([old[name][old["scored"]] for old in earlier])
+        np.concatenate([old[name][rows] for old, rows in zip(earlier, known, strict=True)])
         for name in ("raw_score", "forward_return", "sigma")
     )
     calibration = fit_calibration(past_raw, past_returns, past_sigma, horizon=horizon)

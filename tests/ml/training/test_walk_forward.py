@@ -46,9 +46,22 @@ def test_every_bar_of_the_test_folds_stands_in_the_record(dataset, walked):
 def test_probabilities_come_from_a_calibrator_of_earlier_folds(walked):
     _, record = walked
     for number in range(1, 5):
-        earlier, now = record.scored & (record.fold < number), record.fold == number
+        now = record.fold == number
+        earlier = record.scored & (record.fold < number) & (record.k + 2 <= record.k[now][0])
         slope, scale = fit_slope(record.raw_score[earlier], record.forward_return[earlier] > 0)
         np.testing.assert_array_equal(record.p_up[now], calibrated(record.raw_score[now], slope, scale))
+
+
+def test_no_calibrator_sees_a_label_that_ends_inside_its_fold():
+    long = planted_dataset(4_200, edge=0.35, horizon=24)
+    folds, record = run(long)
+    for fold in folds[1:]:
+        first = long.k[fold.test[0]]
+        returns = long.returns.copy()
+        returns[(long.k < first) & (long.k + 24 > first)] *= -1  # known only after the fold began
+        _, other = run(dataclasses.replace(long, returns=returns))
+        now = record.fold == fold.number
+        assert other.p_up[now].tobytes() == record.p_up[now].tobytes()
 
 
 def test_baselines_come_from_training_rows(dataset, walked):
