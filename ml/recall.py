@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Recall"]
 
 _LOG = logging.getLogger(__name__)
-_CODE_FILES = ("bundles.py", "calibration.py", "engine.py", "fingerprints.py", "recall.py")
+_CODE_FILES = (
+    *("bundles.py", "calibration.py", "candles.py", "engine.py"),
+    *("fingerprints.py", "predictions.py", "recall.py", "runners.py"),
+)
 
 
 class Recall:
