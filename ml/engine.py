@@ -16,7 +16,7 @@ from ml.bundles import BundleRunner, open_runner
 from ml.candles import Candles, format_ms
 from ml.edges import HoldingEdges, holding_edges
 from ml.errors import NotEnoughBars, SchemaMismatch
-from ml.features.blocks import find_blocks, valid_bars
+from ml.features.blocks import block_index, find_blocks, index_start_ms, valid_bars
 from ml.fingerprints import most_candles
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch, Status
 from ml.recall import Recall
@@ -123,6 +123,22 @@ class PredictionEngine:
     def trained_until_ms(self) -> int | None:
         """Close time of the last candle that training saw; None without a model."""
         return None if self.model is None else int(self.model.metadata["trained_until_ms"])
+
+    def outcome_ms(self, candles: Candles) -> int:
+        """Return when the candle closes that the prediction of the last bar speaks of, milliseconds UTC.
+
+        It is ``horizon`` indices later, as its schema counts them: for a series of weekdays Monday follows Friday.
+
+        Raises
+        ------
+        NotEnoughBars
+            When there is no bar.
+        """
+        if not len(candles):
+            raise NotEnoughBars("there is no bar to predict from")
+        kind = "calendar" if self._bundle is None else self._bundle.schema.index
+        later = block_index(candles, kind)[-1:] + self.horizon
+        return int(index_start_ms(later, candles.timeframe, kind)[0]) + candles.step_ms
 
     def predict(self, candles: Candles | Any, timeframe: str | None = None) -> Prediction:
         """Predict the newest bar.

@@ -73,7 +73,7 @@ def _document(
 
     candles = series.candles
     closes_ms = found.open_ms + candles.step_ms
-    outcome_ms = closes_ms + engine.horizon * candles.step_ms
+    outcome_ms = engine.outcome_ms(candles)
     trained = engine.trained_until_ms
     return {
         "symbol": model.symbol,

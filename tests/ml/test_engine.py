@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import market, register, revised, with_holes
+from small_models import market, register, register_trading_days, revised, trading_days, with_holes
 
+from ml import recall
 from ml.bundles import open_runner
 from ml.cache import PredictionCache
 from ml.candles import Candles
@@ -20,6 +22,7 @@ from ml.predictions import PredictionBatch, Status
 from ml.record import OutOfSample
 
 HOUR = 3_600_000
+DAY = 24 * HOUR
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,32 @@ def test_what_an_engine_says_of_its_model(model):
     assert engine.digest == model.digest
     assert engine.window_bars == 2 * engine._bundle.schema.anchor_bars + 1
     assert engine.trained_until_ms == market().open_ms[-1] + HOUR
+
+
+def test_an_outcome_is_counted_as_the_schema_counts(model, tmp_path):
+    newest = market()
+    assert PredictionEngine(model).outcome_ms(newest) == newest.open_ms[-1] + 2 * HOUR
+    assert PredictionEngine(None).outcome_ms(newest) == newest.open_ms[-1] + HOUR
+    with pytest.raises(NotEnoughBars):
+        PredictionEngine(model).outcome_ms(newest.slice(0, 0))
+
+    days = trading_days()
+    engine = PredictionEngine(register_trading_days(tmp_path))
+    assert engine._bundle.schema.index == "weekdays"
+    of_day = [engine.outcome_ms(days.slice(0, end)) for end in range(len(days) - 5, len(days) + 1)]
+    steps = (np.array(of_day) - days.open_ms[-6:]) // DAY
+    weekday = (days.open_ms[-6:] // DAY + 3) % 7
+    assert [int(step) for step in steps] == [
+        4 if day == 4 else 2 for day in weekday
+    ]  # of a Friday: the close of Monday
+
+
+@pytest.mark.parametrize("name", ["candles.py", "predictions.py", "runners.py", "calibration.py"])
+def test_code_between_candles_and_predictions_is_in_the_cache_key(monkeypatch, name):
+    fresh = recall._code_version.__wrapped__
+    before, read = fresh(), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path.name == name else b""))
+    assert fresh() != before
 
 
 def test_a_batch_is_what_the_bundle_predicts(model):

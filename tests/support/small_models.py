@@ -44,6 +44,24 @@ def register(root: Path, *, trees: int = 25, seed: int = 3) -> StrategyModel:
     return registry.register(KEY, bundle_files(trees, seed), at=AT)
 
 
+@functools.cache
+def trading_days(bars: int = 1400, seed: int = 3) -> Candles:
+    """Return daily candles from Mondays to Fridays, as of a stock."""
+    daily = synthetic_candles(bars, edge=0.2, seed=seed, timeframe="1d")
+    kept = (daily.open_ms // 86_400_000 + 3) % 7 < 5
+    return replace(daily, open_ms=daily.open_ms[kept], **{name: c[kept] for name, c in daily.columns.items()})
+
+
+def register_trading_days(root: Path) -> StrategyModel:
+    """Register a model of `trading_days`: its schema counts weekdays."""
+    settings = TrainingSettings(
+        features=FEATURES[:4], parameters={"num_boost_round": 5, "min_data_in_leaf": 50}, folds=3, plots=False
+    )
+    key = ModelKey("BTCUSDT", "basic", "1d")
+    files = train(trading_days(), key, settings, at=AT, code_version="test").files
+    return PredictionModelRegistry(root, open_runner=open_runner).register(key, files, at=AT)
+
+
 def with_holes(candles: Candles, seed: int, share: float = 0.15) -> Candles:
     """Drop some candles, whole stretches among them: facts of the market, inside what was asked."""
     rng = np.random.default_rng(seed)
