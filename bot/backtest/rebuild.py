@@ -200,14 +200,14 @@ def rebuild_trades(candles: Candles, fills: Sequence[Fill], cash: float, lot_ste
 
 
 def slippage_paid(fills: Sequence[Fill], slippage: float) -> float:
-    """Return what slippage cost in the quote currency: every fill but a target's was that fraction worse than its trigger.
+    """Return what slippage cost in the quote currency: market and stop fills were that fraction worse.
 
-    A purchase at ``p`` was triggered at ``p / (1 + slippage)``, a sale at ``p / (1 - slippage)``; rounding to ticks is
-    left out.
+    Limit orders do not slip. A purchase at ``p`` was triggered at ``p / (1 + slippage)``, a sale at ``p / (1 - slippage)``;
+    rounding to ticks is left out.
     """
     total = 0.0
     for fill in fills:
-        if fill.reason == "target":
+        if not fill.slipped:
             continue
         trigger = fill.price / (1.0 + slippage) if fill.side == "buy" else fill.price / (1.0 - slippage)
         total += abs(fill.price - trigger) * fill.size

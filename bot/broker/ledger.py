@@ -21,6 +21,7 @@ from indicators.lines import bar_step_ms, open_ms
 __all__ = ["SpotCommission", "SpotLedger"]
 
 _ORDER_OPTIONS = ("valid", "tradeid", "trailamount", "trailpercent", "parent", "transmit", "histnotify")
+_SLIPPING = (bt.Order.Market, bt.Order.Stop, bt.Order.StopTrail)
 _NOISE = 1e-12  # relative: what sums of floats leave behind
 
 
@@ -169,6 +170,7 @@ class SpotLedger(bt.brokers.BackBroker):
                 fee,
                 fee_asset,
                 self._reason(order),
+                slipped=order.exectype in _SLIPPING,
             )
         )
         self.notify(order)

@@ -29,6 +29,8 @@ class Fill:
         ``quote``, ``base``, or the name of a third asset.
     reason : str
         ``entry``, ``exit``, ``stop`` or ``target``.
+    slipped : bool
+        Whether slippage made the price worse: of market and stop orders, not of limits.
     """
 
     bar_open_ms: int
@@ -39,6 +41,7 @@ class Fill:
     fee: float
     fee_asset: str
     reason: str
+    slipped: bool = True
 
 
 @dataclass(frozen=True, slots=True)

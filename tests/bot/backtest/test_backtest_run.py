@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from datetime import UTC, datetime
 
+import backtrader as bt
 import numpy as np
 import pytest
 import small_models
 from backtest_runs import config, small_home
 from spot_oracle import Setup
-from trading_runs import candles_of, random_bars, run_basic
+from trading_runs import candles_of, place, random_bars, run_basic, run_script
 
 from bot.assembly import assemble_backtest
 from bot.backtest.document import result_document, run_id
@@ -70,6 +71,17 @@ def test_slippage_is_what_fills_were_worse_than_the_open():
     expected = sum(abs(fill.price - opens[row]) * fill.size for fill, row in zip(broker.fills, rows, strict=True))
     assert slippage_paid(broker.fills, 0.002) == pytest.approx(expected)
     assert slippage_paid(broker.fills, 0.0) == 0.0
+
+
+def test_limit_orders_pay_no_slippage():
+    bars = [(100, 101, 99, 100), (100, 101, 95, 97), (97, 106, 96, 105), (105, 106, 104, 105)]
+    script = {
+        0: place("in", "buy", size=1, price=98.0, exectype=bt.Order.Limit),
+        1: place("out", "sell", size=1, price=104.0, exectype=bt.Order.Limit),
+    }
+    broker, _ = run_script(bars, script, Setup(taker=0.0, tick=None, lot=None, slippage=0.01))
+    assert [(fill.price, fill.slipped) for fill in broker.fills] == [(98.0, False), (104.0, False)]
+    assert slippage_paid(broker.fills, 0.01) == 0.0
 
 
 def test_bars_that_training_saw_are_apart(home):
