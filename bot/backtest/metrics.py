@@ -49,6 +49,7 @@ PREDICTION_FIGURES = (
     "last_sign_baseline",
     "log_loss_skill",
     "calibration_error",
+    "calibration_error_upper",
     "gross_return_per_bet",
     "gross_return_per_bet_low",
     "gross_return_per_bet_high",

@@ -20,6 +20,7 @@ __all__ = [
     "number",
     "percent",
     "points",
+    "refusal_words",
     "round_trip",
     "sample_words",
     "tiles",
@@ -87,7 +88,11 @@ def headline(document: Mapping[str, Any]) -> tuple[str, list[str], list[list[str
                 points(out["gross_return_per_bet"]),
                 f"before costs; a round trip costs {points(round_trip(document))}",
             ],
-            ["calibration error", percent(out["calibration_error"]), "0 is perfect"],
+            [
+                "calibration error",
+                percent(out["calibration_error"]),
+                f"0 is perfect; at most {percent(out['calibration_error_upper'])} with 95 % confidence",
+            ],
         ]
     return title, ["out of sample", "this run", "beside it"], rows
 
@@ -217,7 +222,21 @@ def verdicts(document: Mapping[str, Any]) -> list[str]:
     lines += market_words(document)
     lines += edge_words(document)
     lines += limit_words(document)
+    lines += refusal_words(document)
     return lines
+
+
+def refusal_words(document: Mapping[str, Any]) -> list[str]:
+    """Say that orders were refused: a run that lacks them is not the strategy that was written."""
+    refused = document["orders_refused"]
+    if not refused:
+        return []
+    what = "One order was" if refused == 1 else f"{refused:,} orders were"
+    text = (
+        f"{what} refused; orders.csv says why. Where the open was too far above the close for the cash, our strategies "
+        "need a larger params.headroom."
+    )
+    return [text]
 
 
 def limit_words(document: Mapping[str, Any]) -> list[str]:
@@ -284,11 +303,14 @@ def edge_words(document: Mapping[str, Any]) -> list[str]:
             f"(at least {points(record['lower'])} with 95 % confidence, {record['holdings']:,} holdings)"
         )
     counted = (
-        f"a rise had a probability of {percent(enter, 0)} or more at {wanting:,} of {bars:,} bars; {reaching:,} of them "
+        f"a rise had a probability of {100 * enter:.4g} % or more at {wanting:,} of {bars:,} bars; {reaching:,} of them "
         "reached what is needed"
     )
     line = f"min_edge: a position needs more than {points(edge['needed'])}; {earned}; {counted}."
-    if reaching == 0 and document["out_of_sample"]["trades"] == 0:
+    idle = document["out_of_sample"]["trades"] == 0
+    if wanting == 0 and idle:
+        line += " So nothing was opened: no prediction was that sure, whatever the costs."
+    elif reaching == 0 and idle:
         line += (
             " So nothing was opened: these predictions do not pay for their costs (min_edge: none trades all the same)."
         )

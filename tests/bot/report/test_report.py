@@ -151,6 +151,22 @@ def test_a_strategy_that_opened_nothing_is_explained(home):
     assert "too little" in html
 
 
+def test_where_no_prediction_was_sure_enough_the_costs_are_not_blamed(home):
+    document = result_document(small_run(home, edge="0.5"))
+    edge = {**document["min_edge"], "bars_wanting_in": 0, "record": {**document["min_edge"]["record"], "enter": 0.505}}
+    line = edge_words({**document, "min_edge": edge})[0]
+    assert "a probability of 50.5 % or more at 0 of" in line
+    assert "no prediction was that sure" in line
+    assert "do not pay for their costs" not in line
+
+
+def test_refused_orders_are_told(page):
+    _, document, _ = page
+    assert not any("refused" in line for line in verdicts({**document, "orders_refused": 0}))
+    assert "One order was refused" in verdicts({**document, "orders_refused": 1})[-1]
+    assert "1,234 orders were refused; orders.csv says why" in verdicts({**document, "orders_refused": 1234})[-1]
+
+
 def test_words_of_special_runs(page):
     _, document, _ = page
     planted = {**document, "data": {**document["data"], "origin": "built-in market, planted edge 0.06, seed 7"}}
