@@ -156,13 +156,14 @@ def check_length(candles: Candles) -> None:
     if len(candles) < least:
         raise NotEnoughBars(
             f"Insufficient data for training (got {len(candles)} rows): at least {least:,} bars of {candles.timeframe} are "
-            f"needed, and several thousand to show anything; {_HOW_TO_GET_MORE}"
+            f"needed, and several thousand to show anything; {_MORE_BARS}, start earlier with --start-date, or train on a "
+            "shorter timeframe"
         )
 
 
+_MORE_BARS = "get more with `bot data download` or `bot data import`"
 _HOW_TO_GET_MORE = (
-    "get more with `bot data download` or `bot data import`, start earlier with --start-date, or choose features with a "
-    "shorter memory with --features"
+    f"{_MORE_BARS}, start earlier with --start-date, or choose features with a shorter memory with --features"
 )
 
 

@@ -76,6 +76,7 @@ def test_minimum_bars(timeframe, least):
     assert str(caught.value).startswith(f"Insufficient data for training (got {least - 1} rows)")
     assert f"{least:,} bars of {timeframe}" in str(caught.value)
     assert "bot data download" in str(caught.value)
+    assert "--features" not in str(caught.value)  # no choice of features makes more bars
 
 
 def test_an_empty_range_is_refused_in_the_same_words():
