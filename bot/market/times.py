@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["DAY_MS", "ParsedTimes", "align_days", "parse_moment", "parse_times"]
 
 DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
 _YEAR_MS = 366 * DAY_MS
 
 # Powers of ten that separate the units of epoch times from 1973 to the year 5138.
@@ -115,10 +116,10 @@ def parse_times(values: Sequence[Any] | npt.NDArray[Any], place: Callable[[int],
 def align_days(times: ParsedTimes, step_ms: int) -> ParsedTimes:
     """Return bars of whole days named by their date at 00:00 UTC, where all are stamped at one other local hour.
 
-    Session dates often come as midnight of the exchange's zone, or as the session's open or close. With a written
-    clock the date is the written one. Epoch numbers at one time of day (or two, an hour apart: summer time) take
-    their own date, or the next one when only that leaves no weekend bars, or when no side does and it is nearer.
-    Anything else is returned as it is.
+    Session dates often come as midnight of the exchange's zone, or as the session's open or close. The clock that is written
+    counts, else that of UTC; two times of day an hour apart are one, in winter and in summer. A bar takes its own date,
+    or the next one when only that leaves no weekend bars, or when no side does and it is nearer. Anything else is returned as
+    it is.
 
     Parameters
     ----------
@@ -129,18 +130,15 @@ def align_days(times: ParsedTimes, step_ms: int) -> ParsedTimes:
     """
     if step_ms % DAY_MS or not (times.open_ms % DAY_MS).any():
         return times
-    if times.written_ms is not None:
-        hours = np.unique(times.written_ms % DAY_MS)
-        if len(hours) > 1:
-            return times
-        dates = times.written_ms - hours[0]
-    else:
-        hours = np.unique(times.open_ms % DAY_MS)
-        if len(hours) > 2 or (len(hours) == 2 and hours[1] - hours[0] != DAY_MS // 24):
-            return times
-        dates = times.open_ms // DAY_MS * DAY_MS
-        if _weekend_bars(dates) and (not _weekend_bars(dates + DAY_MS) or hours[0] * 2 >= DAY_MS):
-            dates = dates + DAY_MS
+    stamps = times.open_ms if times.written_ms is None else times.written_ms
+    hours = np.unique(stamps % DAY_MS)
+    if len(hours) == 2 and hours[1] - hours[0] == DAY_MS - _HOUR_MS:  # 23:00 in summer is 00:00 in winter
+        stamps = stamps + _HOUR_MS
+    elif len(hours) > 2 or (len(hours) == 2 and hours[1] - hours[0] != _HOUR_MS):
+        return times
+    dates = stamps // DAY_MS * DAY_MS
+    if _weekend_bars(dates) and (not _weekend_bars(dates + DAY_MS) or (stamps % DAY_MS).min() * 2 >= DAY_MS):
+        dates = dates + DAY_MS
     note = "every bar is stamped at the same hour of its day: they are named by their dates, at 00:00 UTC"
     return ParsedTimes(dates, times.written_ms, "; ".join(filter(None, (times.note, note))))
 

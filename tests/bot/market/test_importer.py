@@ -281,6 +281,11 @@ def new_york(hour: float):
     return stamp
 
 
+def as_text(stamp):
+    """Return the same stamp as a written time of UTC."""
+    return lambda day: iso(stamp(day), "%Y-%m-%d %H:%M:%S+00:00")
+
+
 @pytest.mark.parametrize(
     "stamp",
     [
@@ -294,6 +299,11 @@ def new_york(hour: float):
         new_york(16),
         lambda day: day * DAY - 9 * HOUR,  # midnight in Tokyo
         lambda day: day * DAY - HOUR,  # midnight in Berlin, winter
+        as_text(new_york(0)),  # 04:00 in summer, 05:00 in winter
+        as_text(new_york(16)),
+        as_text(new_york(-7)),  # 17:00 of the evening before: days of foreign exchange
+        new_york(-5),  # midnight in London: 23:00 of the day before in summer, 00:00 in winter
+        as_text(new_york(-5)),
     ],
 )
 def test_session_dates_are_named_by_their_date(tmp_path, stamp) -> None:
