@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.candles import format_ms
 from ml.dataset import build_dataset, purged_walk_forward
 from ml.errors import NotEnoughBars
 from ml.intervals import bars_to_see
@@ -145,7 +146,7 @@ def plan_dataset(dataset: Dataset, timeframe: str, *, folds: int = 5, embargo: i
 
 
 def check_length(candles: Candles) -> None:
-    """Refuse fewer candles than ``minimum_bars``.
+    """Refuse fewer candles than ``minimum_bars``, those that are off the grid of the timeframe not counted.
 
     Raises
     ------
@@ -158,6 +159,14 @@ def check_length(candles: Candles) -> None:
             f"Insufficient data for training (got {len(candles)} rows): at least {least:,} bars of {candles.timeframe} are "
             f"needed, and several thousand to show anything; {_MORE_BARS}, start earlier with --start-date, or train on a "
             "shorter timeframe"
+        )
+    astray = candles.off_grid
+    if len(candles) - int(astray.sum()) < least:
+        example = format_ms(int(candles.open_ms[np.argmax(astray)]))
+        raise NotEnoughBars(
+            f"Insufficient data for training (got {len(candles)} rows): {int(astray.sum()):,} of them do not open on a "
+            f"multiple of {candles.timeframe} (such as that of {example}), and such bars "
+            "are never learnt from or scored: import candles of a timeframe whose multiples they open on"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,6 +78,15 @@ def test_minimum_bars(timeframe, least):
     assert f"{least:,} bars of {timeframe}" in str(caught.value)
     assert "bot data download" in str(caught.value)
     assert "--features" not in str(caught.value)  # no choice of features makes more bars
+
+
+def test_bars_off_the_grid_are_named_as_the_reason():
+    candles = synthetic_candles(2_000)
+    half_past = replace(candles, open_ms=candles.open_ms + 1_800_000, asked=())
+    with pytest.raises(
+        NotEnoughBars, match=r"2,000 of them do not open on a multiple of 1h \(such as that of .*:30:00Z\)"
+    ):
+        check_length(half_past)
 
 
 def test_an_empty_range_is_refused_in_the_same_words():
