@@ -37,6 +37,8 @@ def backtest(
     where = Home.resolve(home)
     report = Report(as_json=as_json)
     documents = []
+    if len(file.config.symbols) > 1:
+        _check(file, where)
     for symbol in file.config.symbols:
         with _light_start(file), progress(f"Backtest of {symbol}") as update:
             document, folder = _run(file, symbol, where, update, with_report=not no_report, with_cache=not no_cache)
@@ -64,6 +66,15 @@ def _light_start(file: ConfigFile) -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+def _check(file: ConfigFile, home: Home) -> None:
+    """Find what is wrong with any symbol before the first of them is run and written."""
+    with _light_start(file), progress("Checking the symbols"):
+        from bot.assembly import assemble_backtest
+
+        for symbol in file.config.symbols:
+            assemble_backtest(file, symbol, home)
 
 
 def _run(

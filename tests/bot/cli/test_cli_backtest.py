@@ -110,6 +110,7 @@ def test_several_symbols_are_run_one_by_one(home, write, capsys):
         (config_text(**{"/basic@": "/forest@"}), 2, "no model BTCUSDT/1h/forest"),
         (config_text(MLBasic="MLBasik"), 2, "did you mean 'MLBasic'"),
         (HOLD.replace("BTCUSDT", "BTCUSD"), 2, "did you mean 'BTCUSDT'"),
+        (HOLD.replace("[BTCUSDT]", "[BTCUSDT, BTCUSD]"), 2, "did you mean 'BTCUSDT'"),
         (HOLD + "data: {start: 2020-01-01, end: 2019-01-01}\n", 2, "is not before the end"),
         (HOLD + "live: {apiKey: hunter2}\n", 2, "does not belong in a config"),
     ],
