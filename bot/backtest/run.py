@@ -127,7 +127,7 @@ def run_backtest(
         predictions={role: _from_row(batch, first) for role, batch in predicted.items()},
         trades=tuple(trades),
         fills=tuple(broker.fills),
-        rejections=tuple(refused for refused in broker.rejections if refused.bar_open_ms >= assembly.trade_from_ms),
+        rejections=tuple(broker.rejections),
         out_of_sample_row=out_row,
         figures=figures,
         forecasts=scored["out_of_sample"],

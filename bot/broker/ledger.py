@@ -229,7 +229,7 @@ class SpotLedger(bt.brokers.BackBroker):
 
     def _refusal(self, is_buy: bool, data: Any, lots: float, price: Any, plimit: Any, options: Any) -> tuple[str, bool]:
         """Return why an order is refused (empty when it is not) and whether it is for want of cash."""
-        if self.p.trade_from_ms is not None and self.bar_open_ms(data) < self.p.trade_from_ms:
+        if self._is_early(data):
             return "nothing trades before the first bar of the data's start", False
         reference = plimit or price or data.lines.close[0]
         reason = refusal(lots, reference, self.p.rules)
@@ -244,6 +244,10 @@ class SpotLedger(bt.brokers.BackBroker):
         if lots > there * (1 + _NOISE):
             return f"nothing may be sold short: asks {lots:.8g}, has {max(there, 0.0):.8g}", False
         return "", False
+
+    def _is_early(self, data: Any) -> bool:
+        """Tell whether the current bar of a feed comes before the first that may trade."""
+        return self.p.trade_from_ms is not None and self.bar_open_ms(data) < self.p.trade_from_ms
 
     def _cost(self, size: float, price: float) -> float:
         """Return the cash that a purchase takes."""
@@ -308,19 +312,24 @@ class SpotLedger(bt.brokers.BackBroker):
         return order
 
     def _refuse(self, order: Any, reason: str, *, cash_short: bool) -> None:
-        """Give an order its final status, keep the reason and tell the strategy."""
+        """Give an order its final status, keep the reason and tell the strategy.
+
+        What is refused because it came too early is not kept, and has no number: how much of that there is depends on how
+        much history was fed.
+        """
         order.addinfo(rejection=reason)
         if cash_short:
             order.margin()
         else:
             order.reject(self)
-        self.rejections.append(
-            Rejection(
-                self.bar_open_ms(order.data),
-                self.order_number(order),
-                "buy" if order.isbuy() else "sell",
-                abs(order.created.size),
-                reason,
+        if not self._is_early(order.data):
+            self.rejections.append(
+                Rejection(
+                    self.bar_open_ms(order.data),
+                    self.order_number(order),
+                    "buy" if order.isbuy() else "sell",
+                    abs(order.created.size),
+                    reason,
+                )
             )
-        )
         self.notify(order)
