@@ -108,7 +108,8 @@ class OutOfSample:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.ParquetFile(io.BytesIO(content)).read()  # read_table would load pandas
+            # read_table would load pandas; a worker thread that still holds the bytes while Python ends aborts the process
+            table = pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise BrokenModel(f"{RECORD_FILE} is not a Parquet file: {error}") from error
         missing = [field.name for field in fields(cls) if field.name not in table.column_names]

@@ -163,9 +163,15 @@ def _as_utf8(path: Path, data: bytes) -> bytes:
 
 
 def _columnar(path: Path, data: bytes, name: str) -> RawTable:
-    source = pa.BufferReader(data)
+    source = pa.BufferReader(
+        data
+    )  # Python's bytes: a worker thread that holds them while Python ends aborts the process
     try:
-        table = pq.read_table(source) if name == "Parquet" else feather.read_table(source)
+        table = (
+            pq.read_table(source, use_threads=False, pre_buffer=False)
+            if name == "Parquet"
+            else feather.read_table(source, use_threads=False)
+        )
         table.validate()
     except (pa.ArrowException, ValueError, OSError) as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0]
@@ -204,7 +210,7 @@ def _text_table(path: Path, data: bytes) -> RawTable:
     try:
         table = pacsv.read_csv(
             pa.BufferReader(text),
-            read_options=pacsv.ReadOptions(column_names=positions),
+            read_options=pacsv.ReadOptions(column_names=positions, use_threads=False),  # as for the other formats
             parse_options=pacsv.ParseOptions(delimiter=delimiter),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(positions, pa.string()), strings_can_be_null=False
