@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.errors import UsageError
+
 __all__ = ["Home"]
 
 
@@ -17,8 +19,22 @@ class Home:
 
     @classmethod
     def resolve(cls, option: Path | None = None) -> Home:
-        """Return the home given by ``--home``, else by ``$BOT_HOME``, else ``./var``."""
-        return cls((option or Path(os.environ.get("BOT_HOME") or "var")).expanduser().absolute())
+        """Return the home given by ``--home``, else by ``$BOT_HOME``, else ``./var``.
+
+        Raises
+        ------
+        UsageError
+            When it is there and not a folder, or names a user that this machine does not know.
+        """
+        given = option or Path(os.environ.get("BOT_HOME") or "var")
+        try:
+            root = given.expanduser().absolute()
+        except RuntimeError:
+            raise UsageError(f"the home folder {given}: there is no such user's home") from None
+        for path in (root, root / "candles", root / "models", root / "runs"):
+            if os.path.lexists(path) and not path.is_dir():
+                raise UsageError(f"{path} is not a folder: the home is a folder of candles, models and runs")
+        return cls(root)
 
     @property
     def candles(self) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bot.cli.output import to_json
+from bot.cli.output import prepare_streams, print_json
 from bot.errors import BotError
 from indicators.errors import IndicatorError
 from ml.errors import MLError
@@ -68,8 +70,12 @@ _register()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or config, 3 a finding."""
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or config, 3 a finding.
+
+    A fault of the program itself is one message too; with ``BOT_TRACEBACK`` in the environment it is raised.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
     try:
         code = app(words, prog_name="bot", standalone_mode=False)
     except typer.Exit as stop:
@@ -82,6 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", 1, words)
     except OSError as error:
         return _fail(_os_message(error), 1, words)
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error}".removesuffix(": "), 1, words)
+    except Exception as error:
+        if os.environ.get("BOT_TRACEBACK"):
+            raise
+        return _fail(_fault(error), 1, words)
     if code == _TYPER_INTERRUPT:
         return _fail("interrupted", 1, words)
     return code if isinstance(code, int) else 0
@@ -91,10 +103,24 @@ def _fail(message: str, code: int, words: Sequence[str]) -> int:
     if message.startswith("Usage:"):  # `bot` or a group alone: its help is the answer
         print(message)
         return code
-    if "--json" in words:
-        print(to_json({"error": message, "exit_code": code}))
+    try:
+        if "--json" in words:
+            print_json({"error": message, "exit_code": code})
+            sys.stdout.flush()
+    except OSError:  # nobody reads any more, or the disk behind stdout is full: stderr and the exit code say it
+        sys.stdout = None
+        prepare_streams()
     print(f"error: {message}", file=sys.stderr)
     return code
+
+
+def _fault(error: Exception) -> str:
+    """Return one line about an error that nobody foresaw: what, and where."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(frame.filename)}:{frame.lineno}"  # noqa: PTH119 - text only
+    return (
+        f"a fault of this program: {type(error).__name__}: {error} ({place}); BOT_TRACEBACK=1 shows where it came from"
+    )
 
 
 def _os_message(error: OSError) -> str:

@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import math
+import os
+import shutil
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Report", "progress", "to_json"]
+__all__ = ["Report", "prepare_streams", "print_json", "progress", "to_json"]
 
 
-def to_json(document: Any) -> str:
+def prepare_streams() -> None:
+    """Make every text printable: what the terminal's encoding lacks is written as an escape, a closed stream swallows it."""
+    codecs.register_error("bot.escape", _escape)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - lives as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="bot.escape")
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write the minus sign of our figures as a hyphen, other letters that cannot be encoded as escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text, end = codecs.backslashreplace_errors(error)
+    unknown = error.object[error.start : error.end]
+    return ("-" * len(unknown) if set(unknown) == {"\N{MINUS SIGN}"} else text), end
+
+
+def to_json(document: Any, *, ascii_only: bool = False) -> str:
     """Return the document as JSON; a figure that is not finite is null, numpy scalars are numbers."""
-    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(document), indent=2, ensure_ascii=ascii_only, allow_nan=False)
+
+
+def print_json(document: Any) -> None:
+    """Print the document on stdout; with JSON's own escapes where its letters cannot be encoded there."""
+    text = to_json(document)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = to_json(document, ascii_only=True)
+    print(text)
 
 
 def _plain(value: Any) -> Any:
@@ -50,7 +85,7 @@ class Report:
     def document(self, document: Mapping[str, Any]) -> None:
         """Print the JSON document where it was asked for."""
         if self.as_json:
-            print(to_json(document))
+            print_json(document)
 
     def line(self, text: str = "") -> None:
         """Print a line for a person; never wrapped, never coloured."""
@@ -58,12 +93,13 @@ class Report:
             print(text)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Print a table: drawn by rich on a terminal, plain aligned columns elsewhere."""
+        """Print a table: drawn by rich on a terminal that is wide enough, plain aligned columns elsewhere."""
         if self.as_json:
             return
         cells = [[("-" if cell is None else str(cell)) for cell in row] for row in rows]
-        if not sys.stdout.isatty():
-            widths = [max(len(str(column)), *(len(row[i]) for row in cells), 0) for i, column in enumerate(columns)]
+        widths = [max(len(str(column)), *(len(row[i]) for row in cells), 0) for i, column in enumerate(columns)]
+        drawn = sum(widths) + 3 * len(widths) + 1
+        if not sys.stdout.isatty() or drawn > shutil.get_terminal_size().columns:  # rich would cut figures off
             print(title)
             for row in [list(columns), *cells]:
                 print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
