@@ -6,7 +6,7 @@ feed, broker and strategy. What is wrong in the config's names is an error that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,14 @@ from bot.market.store import CandleStore, StoredSeries
 from ml.bundles import open_runner
 from ml.candles import format_ms
 from ml.engine import PredictionEngine
-from registry.errors import ModelNotFound, NoChampion, RegistryError
+from registry.errors import ModelNotFound, NoChampion, RegistryError, suggestion
 from registry.store import PredictionModelRegistry
 from strategies.catalog import check_params, find_strategy
 from strategies.errors import StrategyError, UnknownStrategy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bot.config.loader import ConfigFile
     from bot.config.schema import StrategyConfig
     from bot.home import Home
@@ -112,7 +114,12 @@ class Assembly:
         return max((end for end in ends if end is not None), default=None)
 
 
-def assemble_backtest(file: ConfigFile, symbol: str, home: Home, cache: PredictionCache | None = None) -> Assembly:
+def assemble_backtest(
+    file: ConfigFile,
+    symbol: str,
+    home: Home,
+    cache: PredictionCache | Callable[[], PredictionCache] | None = None,
+) -> Assembly:
     """Build everything that a backtest of one of the config's symbols needs.
 
     Parameters
@@ -124,7 +131,7 @@ def assemble_backtest(file: ConfigFile, symbol: str, home: Home, cache: Predicti
     home
         Where candles and models are.
     cache
-        Where predictions are kept; None to compute them all.
+        Where predictions are kept, or what opens it once the config proves sound; None to compute them all.
 
     Raises
     ------
@@ -135,10 +142,15 @@ def assemble_backtest(file: ConfigFile, symbol: str, home: Home, cache: Predicti
     """
     config = file.config
     strategy, params = _strategy(file)
-    models = bind_models(file, symbol, home, cache)
+    _check_roles(file, strategy)
+    _check_series(file, symbol, home)
+    models = bind_models(file, symbol, home, None if callable(cache) else cache)
     whole = read_series(file, symbol, home)
     history = _history(file, strategy, models)
     series, trade_from_ms = _cut(file, whole, history)
+    if callable(cache):
+        opened = cache()
+        models = tuple(replace(bound, engine=PredictionEngine(bound.model, cache=opened)) for bound in models)
     rules = exchange_rules(config, series.rules)
     broker = SpotBroker(
         rules=rules,
@@ -239,12 +251,33 @@ def read_series(file: ConfigFile, symbol: str, home: Home) -> StoredSeries:
         candles = synthetic_candles(synth.bars, edge=synth.edge, seed=synth.seed, timeframe=config.timeframe)
         origin = f"built-in market, planted edge {synth.edge:g}, seed {synth.seed}"
         return StoredSeries(candles, symbol, "synth", candles.digest, SYNTH_RULES, origin=origin)
-    try:
-        return CandleStore(home.candles).read(symbol, config.timeframe, config.data.exchange)
-    except SeriesNotFound as error:
-        raise file.error(("symbols", config.symbols.index(symbol)), str(error)) from None
-    except UsageError as error:
-        raise file.error(("data",), str(error)) from None
+    return CandleStore(home.candles).read(symbol, config.timeframe, _check_series(file, symbol, home))
+
+
+def _check_series(file: ConfigFile, symbol: str, home: Home) -> str | None:
+    """Raise ``ConfigError`` where the store does not hold the series: an unknown symbol is told before its model."""
+    config = file.config
+    if config.data.synth is None:
+        try:
+            CandleStore(home.candles).find(symbol, config.timeframe, config.data.exchange)
+        except SeriesNotFound as error:
+            raise file.error(("symbols", config.symbols.index(symbol)), str(error)) from None
+        except UsageError as error:
+            raise file.error(("data",), str(error)) from None
+    return config.data.exchange
+
+
+def _check_roles(file: ConfigFile, strategy: type[Any]) -> None:
+    """Raise ``ConfigError`` where a role that the strategy reads has no model."""
+    bound = list(file.config.models)
+    for role in getattr(strategy, "roles", ()):
+        if role in bound:
+            continue
+        spare = [name for name in bound if name not in strategy.roles]
+        near = next((name for name in spare if suggestion(name, [role])), None)
+        hint = suggestion(near, [role]) if near else f": add '{role}: \"{{symbol}}/basic@latest\"' below models"
+        message = f"{strategy.__name__} needs a model for the role {role!r}{hint}"
+        raise file.error(("models", near) if near else ("models",), message, key=near is not None)
 
 
 def exchange_rules(config: StrategyConfig, stored: ExchangeRules | None) -> ExchangeRules:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ml.calibration import Calibration, apply_calibration
 from ml.dataset import VOLATILITY_FEATURE
-from ml.errors import BrokenModel
+from ml.errors import BrokenModel, SchemaMismatch
 from ml.features.pipeline import FeaturePipeline
 from ml.features.schema import FeatureSchema
 from ml.golden import check_golden, golden_windows
@@ -159,8 +159,11 @@ def open_runner(model: StrategyModel) -> BundleRunner:
 
 def open_files(files: Mapping[str, bytes], place: str = "bundle") -> BundleRunner:
     """Open the files of a bundle that need not be registered; see `open_runner` for what may be raised."""
-    schema = FeatureSchema.from_dict(_json(files, "feature_schema.json", place))
-    calibration = Calibration.from_dict(_json(files, "calibration.json", place))
+    try:
+        schema = FeatureSchema.from_dict(_json(files, "feature_schema.json", place))
+        calibration = Calibration.from_dict(_json(files, "calibration.json", place))
+    except (BrokenModel, SchemaMismatch) as error:
+        raise error if str(error).startswith(place) else type(error)(f"{place}: {error}") from None
     bundle = BundleRunner(schema, _open_model(files, place), calibration, place)
     check_golden(_json(files, "golden.json", place), bundle, place)
     return bundle

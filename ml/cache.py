@@ -168,7 +168,7 @@ class PredictionCache:
         text = str(error)
         place = f"{self.path}: the prediction cache"
         remedy = "it holds nothing that cannot be computed again: delete the file"
-        if "not a database" in text or "malformed" in text or "no such" in text:
+        if any(word in text for word in ("not a database", "malformed", "no such", "already exists")):
             what = "is not an SQLite database" if "not a database" in text else f"is damaged ({text})"
             return f"{place} {what}; {remedy}"
         if "locked" in text or "busy" in text:

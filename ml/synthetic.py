@@ -35,6 +35,7 @@ _VARIANCE_CAP = 25.0
 _TAIL = 5  # degrees of freedom of Student's t
 _LARGEST_MOVE = 0.2  # fraction of the price
 _FEWEST_TICKS = 100
+_MOST_BARS = 5_000_000
 
 
 def synthetic_candles(
@@ -66,7 +67,7 @@ def synthetic_candles(
     Parameters
     ----------
     bars : int
-        How many, at least 1.
+        How many, 1 to 5 million.
     edge : float
         0 to 0.5: how much more (or less) often than half of the time the next bar rises.
     seed : int
@@ -92,8 +93,8 @@ def synthetic_candles(
     InvalidCandles
         When the price falls to so few ticks that moves can no longer be told apart (very long series only).
     """
-    if bars < 1:
-        raise ValueError(f"bars is {bars}: at least 1 is needed")
+    if not 1 <= bars <= _MOST_BARS:
+        raise ValueError(f"bars is {bars}: expected 1 to {_MOST_BARS}")
     if not 0.0 <= edge <= 0.5:
         raise ValueError(f"edge is {edge}: expected 0 to 0.5, such as 0.04 for a rise in 54 of 100 bars")
     if seed < 0:

@@ -87,7 +87,7 @@ def by_prefix(
         raise ModelNotFound(f"{place}: {text!r} is the beginning of {len(found)} versions: {listed}")
     if other := [state for state in elsewhere or [] if text and state.version.startswith(text)]:
         raise ModelNotFound(f"{place}: {other[0].version} is a version of timeframe {other[0].timeframe}")
-    hint = suggestion(text, names) or f"; it has {', '.join(list(names)[-3:])}"
+    hint = suggestion(text, [*names, "latest", "newest"]) or f"; it has {', '.join(list(names)[-3:])}"
     raise ModelNotFound(f"{place}: no version {text!r}{hint}")
 
 

@@ -136,10 +136,9 @@ class PredictionModelRegistry:
     def timeframes(self, *, symbol: str, model_type: str) -> list[str]:
         """Return the timeframes that a model has versions of; raises ModelNotFound when it has none."""
         shelf = Shelf(self.root, normalise_symbol(symbol), normalise_type(model_type))
-        found = list(dict.fromkeys(state.timeframe for state in shelf.visible(shelf.standing())))
-        if not found:
-            raise not_found(shelf, None, find_shelves(self.root))
-        return found
+        standing = shelf.standing()
+        self._require_known(shelf, standing)
+        return list(dict.fromkeys(state.timeframe for state in shelf.visible(standing)))
 
     def find_version(
         self, *, symbol: str, model_type: str, text: str, timeframe: str | None = None
@@ -161,10 +160,10 @@ class PredictionModelRegistry:
             When no version begins so, or several do; the message lists them.
         """
         shelf = Shelf(self.root, normalise_symbol(symbol), normalise_type(model_type))
-        everything = shelf.visible(shelf.standing())
+        standing = shelf.standing()
+        self._require_known(shelf, standing, timeframe)
+        everything = shelf.visible(standing)
         states = [state for state in everything if timeframe in (None, state.timeframe)]
-        if not states:
-            raise not_found(shelf, timeframe, find_shelves(self.root))
         state = by_prefix(states, text, shelf.name, everything)
         return ModelKey(shelf.symbol, shelf.model_type, state.timeframe), state.version
 
@@ -345,7 +344,7 @@ class PredictionModelRegistry:
     def _shelf(self, key: ModelKey) -> Shelf:
         return Shelf(self.root, key.symbol, key.model_type)
 
-    def _require_known(self, shelf: Shelf, standing: Standing, timeframe: str) -> None:
+    def _require_known(self, shelf: Shelf, standing: Standing, timeframe: str | None = None) -> None:
         if shelf.visible(standing, timeframe):
             return
         strays = [name for name in shelf.version_folders() if name not in standing.versions]

@@ -39,10 +39,13 @@ class MLStrategy(bt.Strategy):
 
     Attributes
     ----------
+    roles : tuple of str
+        Roles that the class reads with ``model``; the program refuses a config that binds no model to one of them.
     counts : Counter
         How often what was decided: ``entries``, ``exits_by_signal``, ``blocked_by_min_edge``, ...
     """
 
+    roles: ClassVar[tuple[str, ...]] = ()
     params: ClassVar[Any] = (
         ("models", None),
         ("risk", None),

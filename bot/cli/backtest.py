@@ -93,9 +93,15 @@ def _run(
     from bot.backtest.outputs import write_run
     from bot.backtest.run import run_backtest
     from ml.cache import PredictionCache
+    from ml.errors import CacheUnavailable
 
-    cache = PredictionCache(home.predictions_db) if with_cache and file.config.models else None
-    assembly = assemble_backtest(file, symbol, home, cache)
+    def open_cache() -> PredictionCache:
+        try:
+            return PredictionCache(home.predictions_db)
+        except CacheUnavailable as error:
+            raise CacheUnavailable(f"{error}; --no-cache goes on without it") from error
+
+    assembly = assemble_backtest(file, symbol, home, open_cache if with_cache and file.config.models else None)
     run = run_backtest(assembly, update)
     document = result_document(run)
     update(0.7, "Writing the run")

@@ -198,7 +198,7 @@ def test_the_built_in_market_needs_no_store(tmp_path):
         ({"exchange: local": "exchange: kraken"}, "run.yaml:4:11", "from kraken"),
         ({"exchange: local": "exchange: local, start: 2030-01-01"}, "run.yaml:6:32", "no candles from 2030-01-01 on"),
         ({"exchange: local": "exchange: local, end: 2017-01-01"}, "run.yaml:6:30", "no candles before 2017-01-01"),
-        ({"timeframe: 1h": "timeframe: 5m"}, "run.yaml", "timeframe 1h"),
+        ({"timeframe: 1h": "timeframe: 5m"}, "run.yaml:4:11", "BTCUSDT is there in 1h"),
     ],
 )
 def test_a_name_that_does_not_exist_is_an_error_in_the_config(home, changes, place, words):
