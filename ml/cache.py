@@ -177,6 +177,8 @@ class PredictionCache:
             return f"{place} cannot be written: the file or its folder is read-only; make them writable"
         if "full" in text:
             return f"{place} cannot grow: the disk is full"
+        if "disk I/O" in text:
+            return f"{place} cannot be used: {text}: the disk is full, or failing"
         if "unable to open" in text:
             return f"{place} cannot be opened: its folder is missing or may not be written"
         return f"{place} cannot be used: {text}"

@@ -32,6 +32,7 @@ def init(
     beside = Path(sys.executable).with_name("bot")
     program = str(beside) if beside.exists() else shutil.which("bot") or f"{sys.executable} -m bot"
     written: list[Path] = []
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, template in _FILES.items():
@@ -44,6 +45,8 @@ def init(
     except OSError as error:
         for path in written:
             path.unlink(missing_ok=True)
+        if made and folder.is_dir():
+            folder.rmdir()
         raise StorageError(f"cannot write to {folder}: {error.strerror or error}") from error
     report = Report(as_json=as_json)
     for path in written:

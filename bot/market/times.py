@@ -101,7 +101,10 @@ def parse_times(values: Sequence[Any] | npt.NDArray[Any], place: Callable[[int],
         return _parse_texts([str(value).strip() for value in values], place)
     bad = ~np.isfinite(numbers)
     if bad.any():
-        raise _not_a_time(values, int(np.argmax(bad)), place)
+        row = int(np.argmax(bad))
+        if str(values[row]).count("-") > 1:  # a date among numbers
+            raise DataError(f"{place(row)}: the time is {str(values[row])!r}, but numbers before it: mixed time units")
+        raise _not_a_time(values, row, place)
     middle = float(np.median(np.abs(numbers)))
     unit = int(np.searchsorted(_BORDERS, middle, side="right")) - 1
     if unit < 0 and all(_COMPACT_DATE.fullmatch(str(int(number))) for number in numbers):
