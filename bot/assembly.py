@@ -275,10 +275,11 @@ def _check_roles(file: ConfigFile, strategy: type[Any]) -> None:
             continue
         spare = [name for name in bound if name not in strategy.roles]
         near = next((name for name in spare if suggestion(name, [role])), None)
+        name = strategy.__name__
         message = (
-            f"{near!r} is no role of {strategy.__name__}; did you mean {role!r}?"
+            f"{near!r} is no role of {name}; did you mean {role!r}?"
             if near
-            else f"{strategy.__name__} needs a model for the role {role!r}: add '{role}: \"{{symbol}}/basic@latest\"' to models"
+            else f"{name} needs a model for the role {role!r}: add '{role}: \"{{symbol}}/basic@latest\"' to models"
         )
         raise file.error(("models", near) if near else ("models",), message, key=near is not None)
 
