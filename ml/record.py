@@ -109,7 +109,7 @@ class OutOfSample:
 
         try:
             # read_table would load pandas; a worker thread that still holds the bytes while Python ends aborts the process
-            table = pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
+            table = pq.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise BrokenModel(f"{RECORD_FILE} is not a Parquet file: {error}") from error
         missing = [field.name for field in fields(cls) if field.name not in table.column_names]

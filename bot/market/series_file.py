@@ -183,7 +183,7 @@ def read_columns(path: Path) -> tuple[SeriesHeader, dict[str, Any]]:
     """
     with _reading(path), path.open("rb") as file:
         # read_table would load pandas. No worker threads: one that still holds the file while Python ends aborts the process
-        table = pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
+        table = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True).read(use_threads=False)
         header = _header(path, table.schema.metadata)
         columns = {name: _array(table.column(name)) for name in table.column_names}
     if tuple(name for name in columns if name != "open_ms") != header.columns or "open_ms" not in columns:
