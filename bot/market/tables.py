@@ -163,15 +163,9 @@ def _as_utf8(path: Path, data: bytes) -> bytes:
 
 
 def _columnar(path: Path, data: bytes, name: str) -> RawTable:
-    source = pa.BufferReader(
-        data
-    )  # Python's bytes: a worker thread that holds them while Python ends aborts the process
+    source = _native(data)
     try:
-        table = (
-            pq.read_table(source, use_threads=False, pre_buffer=False)
-            if name == "Parquet"
-            else feather.read_table(source, use_threads=False)
-        )
+        table = pq.read_table(source) if name == "Parquet" else feather.read_table(source)
         table.validate()
     except (pa.ArrowException, ValueError, OSError) as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0]
@@ -180,6 +174,13 @@ def _columnar(path: Path, data: bytes, name: str) -> RawTable:
         raise DataError(f"{path} has columns, but no rows")
     columns = tuple(_plain(column) for column in table.columns)
     return RawTable(path, tuple(str(column) for column in table.column_names), columns)
+
+
+def _native(data: bytes) -> pa.BufferReader:
+    """Return a source of Arrow's own memory: a worker thread that holds Python's while Python ends aborts the process."""
+    memory = pa.BufferOutputStream()
+    memory.write(data)
+    return pa.BufferReader(memory.getvalue())
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -209,8 +210,8 @@ def _text_table(path: Path, data: bytes) -> RawTable:
     positions = [str(position) for position in range(len(names))]
     try:
         table = pacsv.read_csv(
-            pa.BufferReader(text),
-            read_options=pacsv.ReadOptions(column_names=positions, use_threads=False),  # as for the other formats
+            _native(text),
+            read_options=pacsv.ReadOptions(column_names=positions),
             parse_options=pacsv.ParseOptions(delimiter=delimiter),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(positions, pa.string()), strings_can_be_null=False
