@@ -1,4 +1,4 @@
-"""One writer at a time: an advisory lock on a model's folder, released by the kernel when its holder dies."""
+"""One writer at a time: advisory locks on files, released by the kernel when their holder dies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["LOCK_NAME", "exclusive"]
+__all__ = ["LOCK_NAME", "acquire", "exclusive", "release"]
 
 LOCK_NAME = ".lock"
 _PAUSE = 0.01  # seconds between two attempts
@@ -22,10 +22,7 @@ _PAUSE = 0.01  # seconds between two attempts
 
 @contextmanager
 def exclusive(folder: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock of a folder for the length of the block.
-
-    The lock is ``flock`` on an empty file in the folder: it excludes other processes and other threads, needs no
-    cleaning after a crash, and readers never take it. It is not re-entrant.
+    """Hold the lock of a model's folder for the length of the block.
 
     Parameters
     ----------
@@ -41,35 +38,65 @@ def exclusive(folder: Path, timeout: float) -> Iterator[None]:
     OSError
         When the lock file cannot be created.
     """
-    path = folder / LOCK_NAME
+    descriptor = acquire(folder / LOCK_NAME, timeout)
+    if descriptor is None:
+        raise RegistryBusy(f"{folder}: another process registers or promotes here (waited {timeout:g} s): try again")
+    try:
+        yield
+    finally:
+        release(descriptor)
+
+
+def acquire(path: Path, timeout: float) -> int | None:
+    """Lock a file, made where it is missing, and return its descriptor; None when another holds it all that time.
+
+    The lock is ``flock`` on an empty file: it excludes other processes and other threads, needs no cleaning after a
+    crash, and readers never take it. It is not re-entrant.
+
+    Parameters
+    ----------
+    path
+        The lock file, in an existing folder.
+    timeout
+        Seconds to wait.
+
+    Raises
+    ------
+    OSError
+        When the lock file cannot be created.
+    """
     deadline = time.monotonic() + timeout
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        kept = False
         try:
-            _wait(descriptor, path, deadline, timeout)
-            if not _still_named(descriptor, path):  # somebody deleted the file that we locked: lock its successor
-                continue
-            try:
-                yield
-            finally:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            return
-        finally:
-            os.close(descriptor)
+            if not _wait(descriptor, deadline):
+                return None
+            kept = _still_named(descriptor, path)
+            if kept:
+                return descriptor
+        finally:  # what was not returned is closed: somebody deleted the file that we locked, so lock its successor
+            if not kept:
+                os.close(descriptor)
 
 
-def _wait(descriptor: int, path: Path, deadline: float, timeout: float) -> None:
+def release(descriptor: int) -> None:
+    """Give a lock back, also where a child process inherited the descriptor."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def _wait(descriptor: int, deadline: float) -> bool:
+    """Return whether the lock was had before the deadline."""
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise RegistryBusy(
-                    f"{path.parent}: another process registers or promotes here (waited {timeout:g} s): try again"
-                ) from None
+                return False
             time.sleep(_PAUSE)
         else:
-            return
+            return True
 
 
 def _still_named(descriptor: int, path: Path) -> bool:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 from bot.errors import DataError, SeriesNotFound, StorageError, UsageError
 from bot.market.merging import merge_candles
 from registry.errors import suggestion
+from registry.locks import acquire, release
 from registry.names import normalise_symbol, timeframe_ms
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["CandleStore", "ListedSeries", "MergeReport", "StoredSeries", "normalise_exchange"]
 
 _EXCHANGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_PAUSE = 0.02  # seconds between two attempts at a lock
 
 
 def normalise_exchange(text: str) -> str:
@@ -283,29 +280,18 @@ class CandleStore:
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path.with_name(f".{path.stem}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = acquire(path.with_name(f".{path.stem}.lock"), self._lock_timeout)
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+        if descriptor is None:
+            raise StorageError(
+                f"{path}: another process is writing this series (waited {self._lock_timeout:g} s): try again"
+            )
         try:
-            self._wait(descriptor, path)
             remove_leftovers(path)
             yield
         finally:
-            os.close(descriptor)
-
-    def _wait(self, descriptor: int, path: Path) -> None:
-        deadline = time.monotonic() + self._lock_timeout
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise StorageError(
-                        f"{path}: another process is writing this series (waited {self._lock_timeout:g} s): try again"
-                    ) from None
-                time.sleep(_PAUSE)
-            else:
-                return
+            release(descriptor)
 
 
 def _split(path: Path) -> tuple[str, str]:
