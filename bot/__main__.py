@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
+import threading
 
 __all__ = ["main"]
+
+RETRY_SECONDS = 0.02
 
 
 def main() -> int:
     """Run the command of ``sys.argv`` and return its exit code."""
+    sys.unraisablehook = _interrupt_again
     try:
         from bot.cli.main import main as run
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 1
     return run()
+
+
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Repeat a Ctrl-C that fell into a callback whose errors Python drops: a weak reference's, a finaliser's, C code's."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(RETRY_SECONDS, _thread.interrupt_main)
+    again.daemon = True
+    again.start()
 
 
 if __name__ == "__main__":

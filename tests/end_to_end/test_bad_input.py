@@ -411,6 +411,36 @@ def test_ctrl_c_while_the_program_loads(capsys, monkeypatch):
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
+CTRL_C_IN_A_CALLBACK = """
+import sys, time, weakref
+import bot.__main__
+from bot.cli import main as commands
+
+class Subject: pass
+
+def interrupted(reference):
+    raise KeyboardInterrupt
+
+def command():
+    subject = Subject()
+    watch = weakref.ref(subject, interrupted)
+    del subject  # Python drops what the callback raises
+    time.sleep(20)
+    return 0
+
+commands.main = command
+try:
+    bot.__main__.main()
+except KeyboardInterrupt:
+    print("arrived")
+"""
+
+
+def test_ctrl_c_that_falls_into_a_callback_is_not_lost():
+    finished = subprocess.run([sys.executable, "-c", CTRL_C_IN_A_CALLBACK], capture_output=True, text=True, check=False)
+    assert (finished.stdout, finished.stderr) == ("arrived\n", "")
+
+
 def test_two_processes_that_promote_at_once(home):
     first = PredictionModelRegistry(home.models).list_bundles()[0].version_id
     second = register(home.models, seed=4).version_id
