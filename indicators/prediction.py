@@ -27,13 +27,15 @@ class MLPrediction(bt.Indicator):
       - ``price``: median forecast of the close at the horizon, quote currency
       - ``expected_return``: its log return
       - ``direction``: +1 or -1
-      - ``confidence``: calibrated probability in [0.5, 1] that the direction is right
+      - ``confidence``: calibrated probability in [0.5, 1] that what is said is right
       - ``p_up``: calibrated probability of a rise
       - ``low``, ``high``: 90 % band of the price
+      - ``risk``: 100 times the calibrated probability of an adverse move
+      - ``volatility``: standard deviation of the log return over the horizon
       - ``status``: 0 ok, 1 warming, 2 no model, 3 expired, 4 out of distribution, 5 error; never NaN
 
     Absence:
-      - every line but ``status`` is NaN where the status is not 0
+      - every line but ``status`` is NaN where the status is not 0, and where the model does not speak of it
       - the minimum period is 1: the first trade must not depend on where the feed starts, so a bar without enough
         history says ``warming``
 

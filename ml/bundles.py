@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.calibration import Calibration, apply_calibration
 from ml.dataset import VOLATILITY_FEATURE
 from ml.errors import BrokenModel, SchemaMismatch
 from ml.features.pipeline import FeaturePipeline
 from ml.features.schema import FeatureSchema
 from ml.golden import check_golden, golden_windows
-from ml.predictions import PredictionBatch, Status
+from ml.predictions import PREDICTION_COLUMNS, PredictionBatch, Status
+from ml.publishing import Publisher, read_publisher
 from ml.runners import LightGBMRunner, Runner
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ __all__ = ["MODEL_FILES", "BundleRunner", "RowPredictions", "build_golden", "ope
 
 MODEL_FILES: dict[str, Callable[[bytes], Runner]] = {"model.txt": LightGBMRunner.from_text}
 """Model files that this program can run, and what opens each."""
+
+_CONFIDENCE = PREDICTION_COLUMNS.index("confidence")
+_PRICES = [PREDICTION_COLUMNS.index(name) for name in ("price", "low", "high")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,7 @@ class BundleRunner:
     runner
         The model.
     calibration
-        Numbers that turn a raw score into a probability and a band.
+        Numbers that turn a raw score into what is published.
     place
         Name of the bundle in messages.
 
@@ -73,7 +76,7 @@ class BundleRunner:
         When model, schema and calibration do not belong together.
     """
 
-    def __init__(self, schema: FeatureSchema, runner: Runner, calibration: Calibration, place: str = "bundle") -> None:
+    def __init__(self, schema: FeatureSchema, runner: Runner, calibration: Publisher, place: str = "bundle") -> None:
         self.schema = schema
         self.runner = runner
         self.calibration = calibration
@@ -111,10 +114,10 @@ class BundleRunner:
         """
         score = self.runner.scores(rows)
         sigma = rows[:, self._volatility].astype(np.float64)
-        values = apply_calibration(score, sigma, np.ones(len(rows)) if close is None else close, self.calibration)
-        status = np.where(np.isnan(values[:, 0]), Status.ERROR, Status.OK).astype(np.int8)
+        values = self.calibration.publish(score, sigma, np.ones(len(rows)) if close is None else close)
+        status = np.where(np.isnan(values[:, _CONFIDENCE]), Status.ERROR, Status.OK).astype(np.int8)
         if close is None:
-            values[:, [0, 5, 6]] = np.nan
+            values[:, _PRICES] = np.nan
         return RowPredictions(values, status)
 
     def predict_candles(self, candles: Candles) -> PredictionBatch:
@@ -161,7 +164,7 @@ def open_files(files: Mapping[str, bytes], place: str = "bundle") -> BundleRunne
     """Open the files of a bundle that need not be registered; see `open_runner` for what may be raised."""
     try:
         schema = FeatureSchema.from_dict(_json(files, "feature_schema.json", place))
-        calibration = Calibration.from_dict(_json(files, "calibration.json", place))
+        calibration = read_publisher(_json(files, "calibration.json", place))
     except (BrokenModel, SchemaMismatch) as error:
         raise error if str(error).startswith(place) else type(error)(f"{place}: {error}") from None
     bundle = BundleRunner(schema, _open_model(files, place), calibration, place)
@@ -169,9 +172,7 @@ def open_files(files: Mapping[str, bytes], place: str = "bundle") -> BundleRunne
     return bundle
 
 
-def build_golden(
-    candles: Candles, schema: FeatureSchema, files: Mapping[str, bytes], calibration: Calibration
-) -> bytes:
+def build_golden(candles: Candles, schema: FeatureSchema, files: Mapping[str, bytes], calibration: Publisher) -> bytes:
     """Return ``golden.json`` of a model that was just trained.
 
     Parameters

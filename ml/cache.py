@@ -112,7 +112,7 @@ class PredictionCache:
             connection.executemany("INSERT OR REPLACE INTO prediction_chunks (key, content) VALUES (?, ?)", rows)
 
     def get_bar(self, key: bytes) -> tuple[Row, int] | None:
-        """Return the seven numbers and the status code of one bar, or None."""
+        """Return the numbers and the status code of one bar, or None."""
         with self._guard() as connection:
             row = connection.execute("SELECT content FROM prediction_bars WHERE key = ?", (key,)).fetchone()
         if row is None or len(row[0]) != _BAR_BYTES + _CHECK_BYTES:

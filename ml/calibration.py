@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ml.errors import BrokenModel
 from ml.intervals import block_weights, wilson
+from ml.predictions import PREDICTION_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +80,8 @@ class Calibration:
     residual_rows: int
     score_scale: float = 0.0
 
+    kind: ClassVar[str] = "direction"
+
     def __post_init__(self) -> None:
         """Refuse numbers that no prediction could be published with."""
         numbers = (
@@ -101,9 +104,18 @@ class Calibration:
         if self.horizon < 1:
             raise BrokenModel(f"a horizon is at least 1 bar, got {self.horizon}")
 
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Columns that these predictions fill in."""
+        return PREDICTION_COLUMNS[:7]
+
+    def publish(self, raw: Floats, sigma: Floats, close: Floats) -> Floats:
+        """Return the published numbers of n bars; see ``apply_calibration``."""
+        return apply_calibration(raw, sigma, close, self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; JSON reads every float back to the same bits."""
-        return {"schema_version": _SCHEMA_VERSION, **asdict(self)}
+        return {"schema_version": _SCHEMA_VERSION, "kind": self.kind, **asdict(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
@@ -127,7 +139,7 @@ class Calibration:
 
 
 def apply_calibration(raw: Floats, sigma: Floats, close: Floats, calibration: Calibration) -> Floats:
-    """Return the published numbers of n bars, shape (n, 7), in the order of ``PREDICTION_COLUMNS``.
+    """Return the published numbers of n bars, shape (n, 9), in the order of ``PREDICTION_COLUMNS``.
 
     One function for training, batch and the newest bar: n rows at once and one by one give the same bits.
 
@@ -142,12 +154,12 @@ def apply_calibration(raw: Floats, sigma: Floats, close: Floats, calibration: Ca
 
     Returns
     -------
-    float64 array, shape (n, 7)
+    float64 array, shape (n, 9)
         Rows with an input that is not finite are NaN throughout.
     """
     from ml.kernels.calibration import publish
 
-    out = np.empty((len(raw), 7))
+    out = np.empty((len(raw), len(PREDICTION_COLUMNS)))
     publish(
         np.ascontiguousarray(raw, dtype=np.float64),
         np.ascontiguousarray(sigma, dtype=np.float64),

@@ -180,7 +180,7 @@ class PredictionEngine:
 
         Returns
         -------
-        row : tuple of 7 floats
+        row : tuple of 9 floats
             In the order of ``PREDICTION_COLUMNS``; NaN throughout unless the status is OK.
         status : int
             Code of ``Status``. A failure inside features or model is ERROR, and is logged.

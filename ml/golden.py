@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.calibration import apply_calibration
 from ml.candles import Candles, format_ms
 from ml.dataset import VOLATILITY_FEATURE
 from ml.errors import BrokenModel, InvalidCandles, NotEnoughBars
@@ -161,7 +160,7 @@ def _outputs(
 ) -> list[npt.NDArray[Any]]:
     score = bundle.runner.scores(rows)
     sigma = rows[:, bundle.schema.names.index(VOLATILITY_FEATURE)].astype(np.float64)
-    return [rows, score, apply_calibration(score, sigma, close, bundle.calibration)]
+    return [rows, score, bundle.calibration.publish(score, sigma, close)]
 
 
 def _compare(

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PREDICTION_COLUMNS", "Prediction", "PredictionBatch", "Status"]
 
-PREDICTION_COLUMNS = ("price", "expected_return", "direction", "confidence", "p_up", "low", "high")
+PREDICTION_COLUMNS = (
+    *("price", "expected_return", "direction", "confidence", "p_up", "low", "high"),
+    *("risk", "volatility"),
+)
+"""What a prediction may state; a family of models leaves NaN what it does not speak of (``Publisher.states``)."""
 
 
 class Status(IntEnum):
@@ -42,11 +46,13 @@ class PredictionBatch:
 
     Attributes
     ----------
-    values : float64 array, shape (n, 7), C-contiguous
+    values : float64 array, shape (n, 9), C-contiguous
         In the order of ``PREDICTION_COLUMNS``. ``price`` is the median forecast of the close at the horizon, in the quote
         currency; ``expected_return`` its log return; ``direction`` +1.0 or -1.0; ``confidence`` the calibrated probability
-        in [0.5, 1] that the direction is right; ``p_up`` the calibrated probability of a rise; ``low`` and ``high`` the 90 %
-        band of the price. NaN wherever ``status`` is not OK.
+        in [0.5, 1] that what is said is right; ``p_up`` the calibrated probability of a rise; ``low`` and ``high`` the 90 %
+        band of the price; ``risk`` 100 times the calibrated probability of an adverse move; ``volatility`` the standard
+        deviation of the log return over the horizon. NaN wherever ``status`` is not OK, and where a model does not speak of
+        it; ``confidence`` is there whenever the status is OK.
     status : int8 array, shape (n,)
         Codes of ``Status``.
     """
@@ -88,3 +94,5 @@ class Prediction:
     p_up: float
     low: float
     high: float
+    risk: float
+    volatility: float

@@ -28,7 +28,7 @@ __all__ = ["Recall"]
 _LOG = logging.getLogger(__name__)
 _CODE_FILES = (
     *("bundles.py", "calibration.py", "candles.py", "engine.py"),
-    *("fingerprints.py", "predictions.py", "recall.py", "runners.py"),
+    *("fingerprints.py", "predictions.py", "publishing.py", "recall.py", "runners.py"),
 )
 
 

@@ -40,18 +40,17 @@ def calibrated_probability(raw, slope, scale, out):
 
 @njit(cache=True)
 def publish(raw, sigma, close, slope, scale, return_per_edge, low, high, out):
-    """Write the seven published numbers of each bar into ``out`` (n, 7), in the order of ``PREDICTION_COLUMNS``.
+    """Write the first seven published numbers of each bar into ``out`` (n, 9), in the order of ``PREDICTION_COLUMNS``.
 
     ``raw``, ``sigma`` (volatility of one bar's log return) and ``close`` are float64 (n,). A bar with a number that is not
-    finite, a negative volatility or a price that is not positive is NaN throughout.
+    finite, a negative volatility or a price that is not positive is NaN throughout; risk and volatility always are.
     """
     for i in range(raw.shape[0]):
         s = raw[i]
         v = sigma[i]
         c = close[i]
         if not (math.isfinite(s) and math.isfinite(v) and math.isfinite(c)) or v < 0.0 or c <= 0.0:
-            for j in range(7):
-                out[i, j] = math.nan
+            out[i, :] = math.nan
             continue
         p = _probability(s, slope, scale)
         expected = v * (return_per_edge * (2.0 * p - 1.0))
@@ -62,3 +61,4 @@ def publish(raw, sigma, close, slope, scale, return_per_edge, low, high, out):
         out[i, 4] = p
         out[i, 5] = c * math.exp(expected + v * low)
         out[i, 6] = c * math.exp(expected + v * high)
+        out[i, 7:] = math.nan

@@ -76,6 +76,8 @@ class BasicPredictor:
     """
 
     type_name: ClassVar[str] = "basic"
+    architecture: ClassVar[str] = "gbm"
+    task: ClassVar[str] = "direction"
     title: ClassVar[str] = "Gradient boosting on the direction of the next return"
     description: ClassVar[str] = (
         "One LightGBM model of small trees on price, volume and time features; it states the probability of a rise."

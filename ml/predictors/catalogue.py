@@ -1,4 +1,4 @@
-"""The families of models, by the name that ``--type`` takes."""
+"""The families of models, by the name that ``--type`` takes, and their architectures, by the name that ``--model`` takes."""
 
 from __future__ import annotations
 
@@ -11,28 +11,45 @@ from registry.errors import suggestion
 if TYPE_CHECKING:
     from ml.predictors.contract import Predictor
 
-__all__ = ["PREDICTORS", "predictor_class", "predictor_names"]
+__all__ = ["PREDICTORS", "architectures", "predictor_class", "predictor_names"]
 
-PREDICTORS: dict[str, type[Predictor]] = {
-    BasicPredictor.type_name: BasicPredictor,
-}
+PREDICTORS: tuple[type[Predictor], ...] = (BasicPredictor,)
+"""Every family and architecture; the first of a type is its default."""
 
 
 def predictor_names() -> tuple[str, ...]:
-    """Return the names of every family, in the order of the catalogue."""
-    return tuple(PREDICTORS)
+    """Return the names of every type, in the order of the catalogue."""
+    return tuple(dict.fromkeys(family.type_name for family in PREDICTORS))
 
 
-def predictor_class(name: str) -> type[Predictor]:
-    """Return the family of that name.
+def architectures(name: str) -> dict[str, type[Predictor]]:
+    """Return the architectures of a type, the default first.
+
+    Raises
+    ------
+    UnknownPredictor
+        With the known types and the nearest one.
+    """
+    found = {family.architecture: family for family in PREDICTORS if family.type_name == name}
+    if not found:
+        known = predictor_names()
+        raise UnknownPredictor(f"{name!r} is not a model type{suggestion(name, known)} (known: {', '.join(known)})")
+    return found
+
+
+def predictor_class(name: str, architecture: str | None = None) -> type[Predictor]:
+    """Return the family of that type, in its default architecture or in the one that is named.
 
     Raises
     ------
     UnknownPredictor
         With the known names and the nearest one.
     """
-    found = PREDICTORS.get(name)
-    if found is None:
-        known = ", ".join(PREDICTORS)
-        raise UnknownPredictor(f"{name!r} is not a model type{suggestion(name, PREDICTORS)} (known: {known})")
-    return found
+    found = architectures(name)
+    if architecture is None:
+        return next(iter(found.values()))
+    if architecture not in found:
+        raise UnknownPredictor(
+            f"{architecture!r} is no model of the type {name}{suggestion(architecture, found)} (known: {', '.join(found)})"
+        )
+    return found[architecture]

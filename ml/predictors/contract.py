@@ -34,7 +34,7 @@ class FittedPredictor(Protocol):
         ...
 
     def scores(self, rows: Rows) -> Floats:
-        """Return raw scores, in log odds of a rise before calibration.
+        """Return raw scores; their meaning is the task's: for ``direction``, log odds of a rise before calibration.
 
         Parameters
         ----------
@@ -62,6 +62,10 @@ class Predictor(Protocol):
     """A family of models with its parameters resolved; constructed with a mapping of overrides."""
 
     type_name: ClassVar[str]
+    architecture: ClassVar[str]
+    """Name that ``--model`` takes where a type has several, such as ``gbm`` or ``lstm``."""
+    task: ClassVar[str]
+    """What is learnt and how it is judged: ``direction``, ``risk``, ``volatility`` or ``path``."""
     title: ClassVar[str]
     description: ClassVar[str]
     library: ClassVar[str]

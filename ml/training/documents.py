@@ -46,6 +46,7 @@ def recipe(key: ModelKey, predictor: Predictor, schema: FeatureSchema, settings:
     """Return what makes two trainings comparable: everything but the data and the day."""
     return {
         "model_type": key.model_type,
+        "architecture": predictor.architecture,
         "timeframe": key.timeframe,
         "horizon": settings.horizon,
         "parameters": dict(predictor.parameters),
@@ -93,6 +94,8 @@ def metadata(
         "timeframe": key.timeframe,
         "horizon": settings.horizon,
         "name": f"{key.symbol} {key.timeframe} {key.model_type}",
+        "architecture": predictor.architecture,
+        "task": predictor.task,
         "title": predictor.title,
         "description": predictor.description,
         "created_at": created,

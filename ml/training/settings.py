@@ -46,6 +46,10 @@ class TrainingSettings:
         Whether to draw the diagnostics.
     exchange
         Source of the candles, for the record.
+    architecture
+        Which model of the type, such as ``lstm``; None for the type's default.
+    robustness
+        Whether to measure the model under noise, a shift, shuffled labels and by regime.
     first_ms
         Open time of the first bar to learn from; earlier candles only warm its features. None for the first of all.
     """
@@ -59,6 +63,8 @@ class TrainingSettings:
     threads: int = 1
     plots: bool = True
     exchange: str | None = None
+    architecture: str | None = None
+    robustness: bool = True
     first_ms: int | None = None
 
     def __post_init__(self) -> None:

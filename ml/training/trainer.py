@@ -105,7 +105,7 @@ def prepare(candles: Candles, key: ModelKey, settings: TrainingSettings) -> Prep
 
     if candles.timeframe != key.timeframe:
         raise ValueError(f"the candles are of {candles.timeframe}, the model is to be of {key.timeframe}")
-    predictor = predictor_class(key.model_type)(settings.parameters)
+    predictor = predictor_class(key.model_type, settings.architecture)(settings.parameters)
     first_ms = int(candles.open_ms[0]) if settings.first_ms is None and len(candles) else settings.first_ms or 0
     wanted = candles.between(first_ms, None)
     check_length(wanted)

@@ -19,7 +19,7 @@ from ml.candles import Candles
 from ml.engine import PredictionEngine
 from ml.features.schema import FeatureSchema
 from ml.fingerprints import fingerprints
-from ml.predictions import PredictionBatch, Status
+from ml.predictions import PREDICTION_COLUMNS, PredictionBatch, Status
 from ml.synthetic import synthetic_candles
 from ml.training.settings import TrainingSettings
 from ml.training.trainer import train
@@ -60,7 +60,8 @@ def _row(what: str, asked: str, seconds: float, limit: float, unit: str = "ms") 
 def _storage(root: Path) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     sizes = [BLOCK] * (BARS // BLOCK) + [BARS % BLOCK]
-    chunks = {os.urandom(16): PredictionBatch(rng.normal(size=(n, 7)), np.zeros(n, np.int8)) for n in sizes if n}
+    width = len(PREDICTION_COLUMNS)
+    chunks = {os.urandom(16): PredictionBatch(rng.normal(size=(n, width)), np.zeros(n, np.int8)) for n in sizes if n}
     writes, reads = [], []
     for turn in range(5):
         cache = PredictionCache(root / f"storage{turn}.db")

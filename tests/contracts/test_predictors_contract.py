@@ -17,13 +17,17 @@ from ml.errors import BrokenModel, InvalidParameter, TrainingFailed, UnknownPred
 from ml.predictors.catalogue import PREDICTORS, predictor_class, predictor_names
 from ml.predictors.contract import FittedPredictor, Predictor
 
-QUICK = {"basic": {"num_boost_round": 20, "min_data_in_leaf": 20}}
-"""Parameters that keep each family quick here; a family without an entry fails."""
+QUICK = {
+    "basic-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
+}
+"""Parameters that keep each family quick here, by type and architecture; a family without an entry fails."""
+
+FAMILIES = {f"{family.type_name}-{family.architecture}": family for family in PREDICTORS}
 
 SAFE_SUFFIXES = {".txt", ".json", ".onnx", ".parquet"}
 
 
-@pytest.fixture(params=sorted(PREDICTORS))
+@pytest.fixture(params=sorted(FAMILIES))
 def name(request):
     return request.param
 
@@ -39,7 +43,7 @@ def positions(dataset):
 
 
 def fit(name, dataset, positions, seed=3):
-    return PREDICTORS[name](QUICK[name]).fit(dataset, positions, seed=seed, threads=1)
+    return FAMILIES[name](QUICK[name]).fit(dataset, positions, seed=seed, threads=1)
 
 
 def windows(fitted, rows):
@@ -54,14 +58,13 @@ def test_every_family_of_the_package_is_in_the_catalogue():
         for _, member in inspect.getmembers(loaded, inspect.isclass):
             if member.__module__ == loaded.__name__ and isinstance(getattr(member, "type_name", None), str):
                 found.add(member)
-    assert found == set(PREDICTORS.values())
+    assert found == set(PREDICTORS)
 
 
 def test_names_and_words(name):
-    family = PREDICTORS[name]
+    family = FAMILIES[name]
     assert name in QUICK, "give the new family quick parameters"
-    assert family.type_name == name
-    assert predictor_class(name) is family
+    assert predictor_class(family.type_name, family.architecture) is family
     for text in (family.title, family.description, family.library):
         assert text.strip() == text != ""
     predictor = family()
@@ -72,15 +75,18 @@ def test_names_and_words(name):
 def test_unknown_families_get_the_nearest_name():
     with pytest.raises(UnknownPredictor, match=r"'basics' is not a model type; did you mean 'basic'\? \(known: "):
         predictor_class("basics")
-    assert predictor_names() == tuple(PREDICTORS)
+    with pytest.raises(UnknownPredictor, match=r"'gmb' is no model of the type basic; did you mean 'gbm'\? \(known: "):
+        predictor_class("basic", "gmb")
+    assert set(predictor_names()) == {family.type_name for family in PREDICTORS}
+    assert predictor_class("basic") is PREDICTORS[0]
 
 
 def test_parameters_are_a_copy_and_unknown_ones_are_refused(name):
-    predictor = PREDICTORS[name]()
+    predictor = FAMILIES[name]()
     dict(predictor.parameters).clear()
     assert predictor.parameters
     with pytest.raises(InvalidParameter, match="no_such_parameter"):
-        PREDICTORS[name]({"no_such_parameter": 1})
+        FAMILIES[name]({"no_such_parameter": 1})
 
 
 def test_same_data_seed_and_threads_same_bytes(name, dataset, positions):
@@ -102,7 +108,7 @@ def test_labels_elsewhere_and_later_rows_are_not_read(name, dataset, positions):
 def test_scores_survive_the_files_to_the_bit(name, dataset, positions):
     fitted = fit(name, dataset, positions)
     files = fitted.to_files()
-    again = PREDICTORS[name].from_files(files)
+    again = FAMILIES[name].from_files(files)
     assert again.scores(dataset.rows).tobytes() == fitted.scores(dataset.rows).tobytes()
     assert again.to_files().keys() == files.keys()
 
@@ -184,6 +190,6 @@ def test_missing_and_foreign_files_are_refused(name, dataset, positions):
     files = fit(name, dataset, positions).to_files()
     for file in files:
         with pytest.raises(BrokenModel, match="missing"):
-            PREDICTORS[name].from_files({key: value for key, value in files.items() if key != file})
+            FAMILIES[name].from_files({key: value for key, value in files.items() if key != file})
         with pytest.raises(BrokenModel):
-            PREDICTORS[name].from_files(files | {file: b"nonsense\n"})
+            FAMILIES[name].from_files(files | {file: b"nonsense\n"})

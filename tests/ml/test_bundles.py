@@ -82,7 +82,7 @@ def test_candles_are_warming_until_they_have_features(bundle):
     valid = bundle.pipeline.compute(market()).valid
     np.testing.assert_array_equal(batch.status == Status.WARMING, ~valid)
     assert np.isnan(batch.values[~valid]).all()
-    assert np.isfinite(batch.values[valid]).all()
+    assert np.isfinite(batch.values[valid][:, :7]).all()
 
 
 def test_open_runner_reads_a_registered_version(tmp_path):

@@ -15,15 +15,16 @@ import sqlite_utils
 
 from ml.cache import PredictionCache
 from ml.errors import CacheUnavailable
-from ml.predictions import PredictionBatch, Status
+from ml.predictions import PREDICTION_COLUMNS, PredictionBatch, Status
 
+COLUMNS = len(PREDICTION_COLUMNS)
 KEY = bytes(range(16))
 
 
 def batch(count: int = 5, seed: int = 0) -> PredictionBatch:
     rng = np.random.default_rng(seed)
     status = rng.integers(0, 3, count).astype(np.int8)
-    values = rng.normal(size=(count, 7))
+    values = rng.normal(size=(count, COLUMNS))
     values[status != 0] = np.nan
     return PredictionBatch(values, status)
 
@@ -54,7 +55,7 @@ def test_more_keys_than_one_select_takes(cache):
 
 
 def test_bars_come_back_to_the_bit(cache):
-    row = (1.5, -1e-300, 1.0, 0.5000000000000001, 0.1, float("inf"), -0.0)
+    row = (1.5, -1e-300, 1.0, 0.5000000000000001, 0.1, float("inf"), -0.0, 5e-324, 100.0)
     cache.put_bar(KEY, row, Status.OK)
     assert cache.get_bar(KEY) == (row, 0)
     assert cache.get_bar(bytes(16)) is None
@@ -63,7 +64,7 @@ def test_bars_come_back_to_the_bit(cache):
 
 
 def test_entries_outlive_the_connection(cache):
-    cache.put_bar(KEY, (0.0,) * 7, 0)
+    cache.put_bar(KEY, (0.0,) * COLUMNS, 0)
     cache.put_chunks({KEY: batch()})
     cache.close()
     again = PredictionCache(cache.path)
@@ -78,7 +79,7 @@ def test_entries_outlive_the_connection(cache):
 @pytest.mark.parametrize("at", [0, 3, 5, 40, -9, -1])
 def test_a_flipped_bit_in_an_entry_is_a_miss(cache, at):
     cache.put_chunks({KEY: batch()})
-    cache.put_bar(KEY, (1.0,) * 7, 0)
+    cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
     with sqlite3.connect(cache.path) as other:
         for table in ("prediction_chunks", "prediction_bars"):
             content = bytearray(other.execute(f"SELECT content FROM {table}").fetchone()[0])
@@ -118,13 +119,13 @@ def test_an_empty_file_becomes_a_cache(tmp_path):
     path = tmp_path / "predictions.db"
     path.touch()
     cache = PredictionCache(path)
-    cache.put_bar(KEY, (1.0,) * 7, 0)
+    cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
     assert cache.get_bar(KEY)
     cache.close()
 
 
 def test_the_file_may_be_deleted_between_runs(cache):
-    cache.put_bar(KEY, (1.0,) * 7, 0)
+    cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
     cache.close()
     for path in cache.path.parent.iterdir():
         path.unlink()
@@ -134,7 +135,7 @@ def test_the_file_may_be_deleted_between_runs(cache):
 def test_a_stale_write_ahead_log_of_a_deleted_file_does_no_harm(tmp_path):
     path = tmp_path / "predictions.db"
     cache = PredictionCache(path)
-    cache.put_bar(KEY, (1.0,) * 7, 0)
+    cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
     log = (tmp_path / "predictions.db-wal").read_bytes()
     cache.close()
     path.unlink()
@@ -205,7 +206,7 @@ def test_opening_waits_for_another_process_that_is_about_to_finish(tmp_path):
     release = threading.Timer(0.3, other.execute, ["ROLLBACK"])
     release.start()
     cache = PredictionCache(path, busy_seconds=20)
-    cache.put_bar(KEY, (1.0,) * 7, 0)
+    cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
     assert cache.get_bar(KEY) is not None
     cache.close()
     release.join()
@@ -220,7 +221,7 @@ def test_a_place_without_write_ahead_logging():
 def test_a_database_that_may_not_be_written(cache):
     cache._connection().execute("PRAGMA query_only = 1")
     with pytest.raises(CacheUnavailable, match="read-only; make them writable"):
-        cache.put_bar(KEY, (1.0,) * 7, 0)
+        cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anything")
@@ -232,12 +233,12 @@ def test_a_file_without_the_permission_to_write(cache):
 
 
 def test_a_full_disk_leaves_what_was_there(cache):
-    cache.put_bar(KEY, (1.0,) * 7, 0)
+    cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
     pages = cache._connection().execute("PRAGMA page_count").fetchone()[0]
     cache._connection().execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(CacheUnavailable, match="cannot grow: the disk is full"):
         cache.put_chunks({bytes([i]) * 16: batch(500, i) for i in range(30)})
-    assert cache.get_bar(KEY) == ((1.0,) * 7, 0)
+    assert cache.get_bar(KEY) == ((1.0,) * COLUMNS, 0)
     assert cache.get_chunks([bytes([0]) * 16]) == {}
 
 
@@ -252,7 +253,7 @@ def test_a_full_disk_that_the_system_reports(cache, monkeypatch):
 
 
 def test_each_thread_has_its_own_connection(cache):
-    cache.put_bar(KEY, (1.0,) * 7, 0)
+    cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
     found = []
 
     def read():
@@ -264,15 +265,15 @@ def test_each_thread_has_its_own_connection(cache):
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [((1.0,) * 7, 0)] * 4
+    assert found == [((1.0,) * COLUMNS, 0)] * 4
     assert cache.get_bar(KEY) is not None
 
 
 def test_a_copy_opens_its_own_connection(cache):
-    cache.put_bar(KEY, (1.0,) * 7, 0)
+    cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
     copy = pickle.loads(pickle.dumps(cache))
     assert copy.busy_seconds == cache.busy_seconds
-    assert copy.get_bar(KEY) == ((1.0,) * 7, 0)
+    assert copy.get_bar(KEY) == ((1.0,) * COLUMNS, 0)
     copy.close()
 
 
@@ -282,9 +283,9 @@ def _work(path, number, barrier, failures) -> None:
         cache = PredictionCache(path, busy_seconds=30)
         for turn in range(20):
             cache.put_chunks({bytes([number, turn]) * 8: batch(50, number * 100 + turn)})
-            cache.put_bar(bytes([turn]) * 16, (float(turn),) * 7, 0)
+            cache.put_bar(bytes([turn]) * 16, (float(turn),) * COLUMNS, 0)
             shared = cache.get_bar(bytes([turn]) * 16)
-            if shared != ((float(turn),) * 7, 0):
+            if shared != ((float(turn),) * COLUMNS, 0):
                 failures.put(f"process {number}, turn {turn}: {shared}")
         cache.close()
     except Exception as error:
@@ -310,7 +311,7 @@ def test_several_processes_start_on_a_missing_file_and_write_at_once(tmp_path):
 
 
 def test_a_connection_does_not_cross_a_fork(cache, monkeypatch):
-    cache.put_bar(KEY, (1.0,) * 7, 0)
+    cache.put_bar(KEY, (1.0,) * COLUMNS, 0)
     mine = cache._connection()
     monkeypatch.setattr("os.getpid", lambda: -1)
     assert cache._connection() is not mine

@@ -36,7 +36,7 @@ class ScriptedEngine:
         rows = np.searchsorted(self._times, candles.open_ms)
         p_up = self._p_up[rows]
         move = 0.01 * (2 * p_up - 1)
-        values = np.empty((len(candles), len(PREDICTION_COLUMNS)))
+        values = np.full((len(candles), len(PREDICTION_COLUMNS)), np.nan)
         values[:, 0] = candles.close * np.exp(move)
         values[:, 1] = move
         values[:, 2] = np.where(p_up >= 0.5, 1.0, -1.0)
