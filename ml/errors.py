@@ -9,6 +9,7 @@ MLError                       the root; the command fails (exit 1)
 ├── BrokenModel               a model file cannot be read or fails its self-test (exit 3)
 ├── UnknownPredictor          a model type is misspelled (exit 2)
 ├── InvalidParameter          a training parameter is unknown or out of range (exit 2)
+├── MissingLibrary            a library of the train extra is not installed (exit 2)
 ├── TrainingFailed            a model cannot be fitted to this data; the message says why (exit 1)
 └── CacheUnavailable          the prediction cache cannot be opened or written (exit 3)
 """
@@ -24,6 +25,7 @@ __all__ = [
     "InvalidParameter",
     "MLError",
     "MissingColumns",
+    "MissingLibrary",
     "NotEnoughBars",
     "SchemaMismatch",
     "TrainingFailed",
@@ -82,6 +84,12 @@ class UnknownPredictor(MLError, LookupError):
 
 class InvalidParameter(MLError, ValueError):
     """A parameter of training is unknown, of another type or out of range."""
+
+    exit_code = 2
+
+
+class MissingLibrary(MLError, ImportError):
+    """A library that only training needs is not installed; the message names the command that installs it."""
 
     exit_code = 2
 
