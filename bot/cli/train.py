@@ -9,15 +9,12 @@ import typer
 
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
-from bot.errors import UsageError
+from bot.cli.train_settings import FAMILIES, chosen_features, model_parameters, span
 from bot.home import Home
 from registry.names import ModelKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from bot.market.store import StoredSeries
-    from ml.candles import Candles
     from ml.training.trainer import Prepared, TrainingResult
     from registry.model import StrategyModel
 
@@ -34,12 +31,16 @@ def _group() -> None:
 @app.command("model")
 def model(
     symbol: Annotated[str, typer.Argument(help="Such as BTCUSDT or BTC/USDT.")],
-    model_type: Annotated[str, typer.Option("--type", help="Family of models: basic.")] = "basic",
+    model_type: Annotated[str, typer.Option("--type", help=f"Family of models: {', '.join(FAMILIES)}.")] = "basic",
+    architecture: Annotated[
+        str | None,
+        typer.Option("--model", help="Model of the family: gbm, lstm or tcn for basic [default: the first]."),
+    ] = None,
     timeframe: TimeframeOption = "1h",
     start_date: Annotated[str | None, typer.Option("--start-date", help="First day, or moment, UTC.")] = None,
     end_date: Annotated[str | None, typer.Option("--end-date", help="Last day, all of it, or moment, UTC.")] = None,
     horizon: Annotated[
-        int | None, typer.Option("--horizon", help="Bars ahead [default: 1; 5 for candles below 5m].")
+        int | None, typer.Option("--horizon", help="Bars ahead [default: the family's; for basic 1, and 5 below 5m].")
     ] = None,
     features: Annotated[
         list[str] | None, typer.Option("--features", help="Names or groups, with commas or repeated [default: all].")
@@ -50,6 +51,21 @@ def model(
     exchange: ExchangeOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed and data, same model.")] = 0,
     threads: Annotated[int, typer.Option("--threads", help="Cores for fitting.")] = 1,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Networks: most epochs [default: 300].")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Networks: rows a step [default: 32].")] = None,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option("--sequence-length", help="Networks of sequences: bars that one score reads [default: 120]."),
+    ] = None,
+    disable_mixed_precision: Annotated[
+        bool, typer.Option("--disable-mixed-precision", help="Networks: float32 even where a GPU is found.")
+    ] = False,
+    skip_onnx: Annotated[
+        bool, typer.Option("--skip-onnx", help="Networks: train and judge only; without ONNX nothing is registered.")
+    ] = False,
+    skip_robustness: Annotated[
+        bool, typer.Option("--skip-robustness", help="Leave out noise, shift, shuffled labels and regimes.")
+    ] = False,
     skip_plots: Annotated[bool, typer.Option("--skip-plots", help="Draw no diagnostics.")] = False,
     no_promote: Annotated[bool, typer.Option("--no-promote", help="Register only, whatever the gate says.")] = False,
     home: HomeOption = None,
@@ -66,22 +82,28 @@ def model(
     from ml.training.trainer import prepare, train_prepared
 
     key = ModelKey.of(symbol, model_type, timeframe)
-    predictor_class(key.model_type)
+    family = predictor_class(key.model_type, architecture)
+    options = {"epochs": epochs, "batch_size": batch_size, "sequence_length": sequence_length}
+    options["mixed_precision"] = False if disable_mixed_precision else None
+    parameters, notes = model_parameters(family, params or [], options)
     place = Home.resolve(home)
     report = Report(as_json=as_json)
-    parameters = _parameters(params or [])
+    for note in notes:
+        report.line(f"note: {note}")
     with progress("Reading candles") as update:
         series = CandleStore(place.candles).read(key.symbol, key.timeframe, exchange)
-        first_ms, candles = _span(series.candles, start_date, end_date)
+        first_ms, candles = span(series.candles, start_date, end_date)
         update(0.02, "features and labels")
         settings = TrainingSettings(
             horizon=default_horizon(key.timeframe) if horizon is None else horizon,
-            features=_features(features or [], candles),
+            features=chosen_features(features or [], candles),
             parameters=parameters,
             seed=seed,
             threads=threads,
             plots=not skip_plots,
             exchange=series.exchange,
+            architecture=architecture,
+            robustness=not skip_robustness,
             first_ms=first_ms,
         )
         prepared = prepare(candles, key, settings)
@@ -89,66 +111,48 @@ def model(
     at = datetime.now(UTC)
     with progress("Training") as update:
         result = train_prepared(prepared, at=at, code_version=code_version(), progress=update)
+    if skip_onnx and "model.onnx" in result.files:
+        _print_figures(report, result)
+        report.line(f"{_sentence(result.gate.reason)} Nothing is registered because of --skip-onnx.")
+        report.document(_document(prepared, result, None, promoted=False, replaced=None, held_back=False, notes=notes))
+        return
     bundle, replaced = _register(place, key, result, promote=not no_promote)
     promoted = result.gate.promoted and not no_promote
     _print_result(report, result, bundle, promoted=promoted, replaced=replaced, held_back=no_promote)
     report.document(
-        {
-            "key": str(key),
-            "symbol": key.symbol,
-            "model_type": key.model_type,
-            "timeframe": key.timeframe,
-            "version": bundle.version_id,
-            "promoted": promoted,
-            "reason": _reason(result, held_back=no_promote),
-            "replaced": replaced,
-            "gate": result.gate.to_dict(),
-            "plan": result.plan.to_dict(),
-            "metrics": result.metrics,
-            "path": str(bundle.path),
-            "digest": bundle.digest,
-        }
+        _document(prepared, result, bundle, promoted=promoted, replaced=replaced, held_back=no_promote, notes=notes)
     )
 
 
-def _span(candles: Candles, start: str | None, end: str | None) -> tuple[int | None, Candles]:
-    """Return the first bar to learn from and the candles up to the end; an end given as a date includes that day.
-
-    Candles before the start stay: they warm the features of the first bars.
-    """
-    from bot.market.times import parse_moment
-
-    first = None if start is None else parse_moment(start)
-    last = None if end is None else parse_moment(end, whole_day=True)
-    if first is not None and last is not None and first >= last:
-        raise UsageError(f"--start-date {start} is not before --end-date {end}")
-    return first, candles.between(None, last)
-
-
-def _words(values: Sequence[str]) -> list[str]:
-    """Split at commas and spaces."""
-    return [word for value in values for word in value.replace(",", " ").split()]
-
-
-def _features(values: Sequence[str], candles: Candles) -> tuple[str, ...] | None:
-    """Return the features of names and groups, or None for the default ones."""
-    from ml.features.catalogue import select_names
-
-    words = _words(values)
-    return tuple(select_names(words, candles.timeframe, candles.columns)) if words else None
-
-
-def _parameters(values: Sequence[str]) -> dict[str, Any]:
-    """Return parameters from ``key=value`` words."""
-    found: dict[str, Any] = {}
-    for word in _words(values):
-        name, equals, value = word.partition("=")
-        if not equals or not name or not value:
-            raise UsageError(f"--params {word!r}: expected key=value, such as num_leaves=15")
-        if name in found:
-            raise UsageError(f"--params {name} is given twice")
-        found[name] = value
-    return found
+def _document(
+    prepared: Prepared,
+    result: TrainingResult,
+    bundle: StrategyModel | None,
+    *,
+    promoted: bool,
+    replaced: str | None,
+    held_back: bool,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Return the JSON document; version, path and digest are null where nothing was registered."""
+    key = prepared.key
+    return {
+        "key": str(key),
+        "symbol": key.symbol,
+        "model_type": key.model_type,
+        "architecture": prepared.predictor.architecture,
+        "timeframe": key.timeframe,
+        "version": None if bundle is None else bundle.version_id,
+        "promoted": promoted,
+        "reason": _reason(result, held_back=held_back),
+        "replaced": replaced,
+        "gate": result.gate.to_dict(),
+        "plan": result.plan.to_dict(),
+        "metrics": result.metrics,
+        "path": None if bundle is None else str(bundle.path),
+        "digest": None if bundle is None else bundle.digest,
+        "notes": notes,
+    }
 
 
 def _register(home: Home, key: ModelKey, result: TrainingResult, *, promote: bool) -> tuple[StrategyModel, str | None]:
@@ -197,6 +201,16 @@ def _print_result(
     replaced: str | None,
     held_back: bool,
 ) -> None:
+    _print_figures(report, result)
+    report.line(_sentence(_reason(result, held_back=held_back)))
+    report.line(f"Registered as {bundle.version_id} in {bundle.path}")
+    if promoted:
+        report.line(f"It is the champion now{f' in place of {replaced}' if replaced else ''}.")
+    else:
+        report.line(f"It was not promoted: use it as {bundle.symbol}/{bundle.model_type}@newest.")
+
+
+def _print_figures(report: Report, result: TrainingResult) -> None:
     from ml.training.card import headline
 
     report.table(
@@ -205,12 +219,6 @@ def _print_result(
         headline(result.metrics["out_of_sample"]),
     )
     report.line()
-    report.line(_sentence(_reason(result, held_back=held_back)))
-    report.line(f"Registered as {bundle.version_id} in {bundle.path}")
-    if promoted:
-        report.line(f"It is the champion now{f' in place of {replaced}' if replaced else ''}.")
-    else:
-        report.line(f"It was not promoted: use it as {bundle.symbol}/{bundle.model_type}@newest.")
 
 
 def _sentence(text: str) -> str:
