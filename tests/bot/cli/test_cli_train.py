@@ -139,7 +139,7 @@ def test_groups_of_features_and_parameters_arrive(home, capsys):
         ),
         (["--exchange", "nowhere"], 2, "nowhere"),
         (["--timeframe", "1x"], 2, "is not a timeframe"),
-        (["--epochs", "3"], 2, "--epochs"),
+        (["--epoch", "3"], 2, "--epochs"),
     ],
 )
 def test_wrong_requests_say_what_is_right_and_leave_nothing(home, capsys, words, code, message):
