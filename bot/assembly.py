@@ -245,11 +245,13 @@ def read_series(file: ConfigFile, symbol: str, home: Home) -> StoredSeries:
     config = file.config
     synth = config.data.synth
     if synth is not None:
-        from bot.market.synth import SYNTH_RULES
+        from bot.market.synth import SYNTH_RULES, synthetic_origin
         from ml.synthetic import synthetic_candles
 
-        candles = synthetic_candles(synth.bars, edge=synth.edge, seed=synth.seed, timeframe=config.timeframe)
-        origin = f"built-in market, planted edge {synth.edge:g}, seed {synth.seed}"
+        candles = synthetic_candles(
+            synth.bars, edge=synth.edge, path_drift=synth.path_drift, seed=synth.seed, timeframe=config.timeframe
+        )
+        origin = synthetic_origin(synth.edge, synth.path_drift, synth.seed)
         return StoredSeries(candles, symbol, "synth", candles.digest, SYNTH_RULES, origin=origin)
     return CandleStore(home.candles).read(symbol, config.timeframe, _check_series(file, symbol, home))
 

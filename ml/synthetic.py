@@ -36,12 +36,15 @@ _TAIL = 5  # degrees of freedom of Student's t
 _LARGEST_MOVE = 0.2  # fraction of the price
 _FEWEST_TICKS = 100
 _MOST_BARS = 5_000_000
+_DRIFT_MEMORY = 0.98
+_LEAST_CHANCE = 0.02
 
 
 def synthetic_candles(
     bars: int,
     *,
     edge: float = 0.0,
+    path_drift: float = 0.0,
     seed: int = 0,
     timeframe: str = "1h",
     start_ms: int = START_MS,
@@ -62,6 +65,12 @@ def synthetic_candles(
     no rule earns anything before costs in expectation (the *median* of a long hold is below one, as for any
     martingale of prices).
 
+    A second plant is a drift that lasts: every bar rises with probability ``0.5 + path_drift * v`` more, ``v`` a stationary
+    autoregression (0.98, variance 1: half of it is left after 34 bars) that nothing publishes. It shows only in the
+    returns that it causes, so it can be estimated from past returns, and what is estimated holds for many bars to come:
+    the forecast of a path gains with its length. Chances are kept within 2 % and 98 %. At 0.2 the best forecast
+    explains about 4 % of the variance of the next return and 15 % of that of the next 10 (Kalman filter).
+
     A longer series of the same seed begins with the same candles.
 
     Parameters
@@ -70,6 +79,9 @@ def synthetic_candles(
         How many, 1 to 5 million.
     edge : float
         0 to 0.5: how much more (or less) often than half of the time the next bar rises.
+    path_drift : float
+        0 to 0.5: how much more often than half of the time a bar rises where the lasting drift is one standard deviation
+        above zero.
     seed : int
         Not negative.
     timeframe : str
@@ -97,14 +109,16 @@ def synthetic_candles(
         raise ValueError(f"bars is {bars}: expected 1 to {_MOST_BARS}")
     if not 0.0 <= edge <= 0.5:
         raise ValueError(f"edge is {edge}: expected 0 to 0.5, such as 0.04 for a rise in 54 of 100 bars")
+    if not 0.0 <= path_drift <= 0.5:
+        raise ValueError(f"path_drift is {path_drift}: expected 0 to 0.5, such as 0.2")
     if seed < 0:
         raise ValueError(f"seed is {seed}: expected a whole number from 0 on")
     step = timeframe_ms(timeframe)
     # A stream of its own for each quantity: a longer series only draws further from each.
-    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(8)]
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(9)]
     moves, spread = _moves(bars, step, streams[0], streams[1])
     volume, trades, taker = _activity(bars, step, spread, streams[2], streams[3], streams[4])
-    rises = _rises(volume, taker, edge, streams[5])
+    rises = _rises(volume, taker, edge, path_drift, streams[5], streams[8])
     opens, closes = _walk(moves, rises, round(start_price * 10**price_decimals))
     highs, lows = _extremes(opens, closes, spread, streams[6], streams[7])
 
@@ -167,14 +181,29 @@ def _activity(
     return volume, trades, np.round(volume * (1.0 + imbalance) / 2.0, 5)
 
 
-def _rises(volume: Floats, taker: Floats, edge: float, signs: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Return which bars rise: bar t+1 by the mean imbalance of bars t-19..t; the first 20 are fair coins."""
+def _rises(
+    volume: Floats,
+    taker: Floats,
+    edge: float,
+    path_drift: float,
+    signs: np.random.Generator,
+    drifts: np.random.Generator,
+) -> npt.NDArray[np.bool_]:
+    """Return which bars rise: bar t+1 by the mean imbalance of bars t-19..t and the lasting drift.
+
+    The first 20 bars know no imbalance.
+    """
     draws = signs.random(len(volume))
     chance = np.full(len(volume), 0.5)
     if len(volume) > IMBALANCE_WINDOW:
         imbalance = 2.0 * taker / volume - 1.0
         mean = np.lib.stride_tricks.sliding_window_view(imbalance, IMBALANCE_WINDOW).mean(axis=1)
         chance[IMBALANCE_WINDOW:] += edge * np.sign(mean[:-1])
+    if path_drift:
+        innovations = drifts.standard_normal(len(volume))
+        innovations[1:] *= np.sqrt(1.0 - _DRIFT_MEMORY**2)  # the first is drawn from the stationary distribution
+        drift = lfilter([1.0], [1.0, -_DRIFT_MEMORY], innovations)
+        chance = np.clip(chance + path_drift * drift, _LEAST_CHANCE, 1.0 - _LEAST_CHANCE)
     return draws < chance
 
 

@@ -127,6 +127,10 @@ def synth(
     edge: Annotated[
         float, typer.Option("--edge", help="Planted edge: the next bar rises with 0.5 + edge; 0 is a martingale.")
     ] = 0.06,
+    path_drift: Annotated[
+        float,
+        typer.Option("--path-drift", help="Planted drift that lasts, for paths of prices, such as 0.2; 0 is none."),
+    ] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same candles.")] = 0,
     timeframe: Annotated[str, typer.Option("--timeframe", help="Length of a candle: 1m, 5m, 1h, 1d.")] = "1h",
     exchange: Annotated[str, typer.Option("--exchange", help="Source name to store it under.")] = "synth",
@@ -137,13 +141,23 @@ def synth(
     from bot.market.synth import store_synthetic
 
     done = store_synthetic(
-        _store(home), symbol, bars=bars, edge=edge, seed=seed, timeframe=timeframe, exchange=exchange
+        _store(home),
+        symbol,
+        bars=bars,
+        edge=edge,
+        path_drift=path_drift,
+        seed=seed,
+        timeframe=timeframe,
+        exchange=exchange,
     )
     report = Report(as_json=as_json)
     _tell(report, done)
-    planted = f"a planted edge of {edge:g}: any skill found in it was put there" if edge else "no edge: a martingale"
-    report.line(f"This is the built-in market with {planted}.")
-    report.document({**_document(done), "edge": edge, "seed": seed})
+    planted = " and ".join(
+        f"a planted {what} of {size:g}" for what, size in (("edge", edge), ("path drift", path_drift)) if size
+    )
+    said = f"{planted}: any skill found in it was put there" if planted else "no edge: a martingale"
+    report.line(f"This is the built-in market with {said}.")
+    report.document({**_document(done), "edge": edge, "path_drift": path_drift, "seed": seed})
 
 
 @app.command("list")

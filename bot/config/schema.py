@@ -112,13 +112,14 @@ class _Part(BaseModel):
 
 
 class SynthSettings(_Part):
-    """The built-in market, made when it is read: how many bars, the size of the planted edge, the seed.
+    """The built-in market, made when it is read: how many bars, the size of the planted edge and path drift, the seed.
 
     Defaults are those of ``bot data synth``: equal numbers are the same candles.
     """
 
     bars: Annotated[int, Field(ge=100, le=5_000_000)] = 17_520
     edge: Annotated[float, Field(ge=0, le=0.5)] = 0.06
+    path_drift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
