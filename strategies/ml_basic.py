@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from indicators.edge import HoldingEdge
 from indicators.prediction import MLPrediction
+from strategies.edge_rule import EdgeRule, check_min_edge
 from strategies.errors import StrategyError
 from strategies.ml_strategy import MLStrategy
 from strategies.parameters import check_fraction
-from strategies.signals import earns_its_costs, wants_in, wants_out
+from strategies.signals import wants_in, wants_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,14 +40,9 @@ class MLBasic(MLStrategy):
         self._p_up = self.prediction.lines.p_up
         self._status = self.prediction.lines.status
         self._closes_without_model = self.p.on_no_model == "close"
-        self.needed_edge: float | None = None
-        self.best_edge = float("-inf")
-        if self.p.min_edge != "none":
-            self.needed_edge = self.p.round_trip_cost if self.p.min_edge == "cost" else float(self.p.min_edge)
-            self.edge = HoldingEdge(  # type: ignore[call-arg]
-                self.prediction, model=model, enter=self.p.enter, exit=self.p.exit
-            )
-            self._lower_bound = self.edge.lines.lower_bound
+        self.edge_rule = EdgeRule(
+            self.p.min_edge, self.p.round_trip_cost, self.prediction, model, enter=self.p.enter, exit=self.p.exit
+        )
 
     @classmethod
     def check_values(cls, values: Mapping[str, Any]) -> None:
@@ -58,12 +52,7 @@ class MLBasic(MLStrategy):
         check_fraction("exit", values["exit"], low=0.0, high=1.0)
         if values["exit"] >= values["enter"]:
             raise StrategyError(f"exit is {values['exit']}: expected less than enter, which is {values['enter']}")
-        edge = values["min_edge"]
-        if edge in {"cost", "none"}:
-            return
-        if isinstance(edge, str):
-            raise StrategyError(f"min_edge is {edge!r}: expected cost, none or a number")
-        check_fraction("min_edge", edge, low=-1.0, high=1.0)
+        check_min_edge(values["min_edge"])
 
     def wants_entry(self) -> bool:
         """Tell whether there is a prediction and it is high enough."""
@@ -80,21 +69,11 @@ class MLBasic(MLStrategy):
 
     def permits_entry(self) -> bool:
         """Tell whether the record of such predictions earned more than is needed."""
-        if self.needed_edge is None:
-            return True
-        bound = self._lower_bound[0]
-        if not isnan(bound):
-            self.best_edge = max(self.best_edge, bound)
-        if earns_its_costs(bound, self.needed_edge):
+        if self.edge_rule.permits():
             return True
         self.counts["blocked_by_min_edge"] += 1
         return False
 
     def summary(self) -> dict[str, Any]:
-        """Return the counts, ``needed_edge`` and ``best_edge``.
-
-        Both are fractions per holding period: what was needed to open, and the highest lower bound among the bars that
-        asked; None where nothing was needed or nothing asked.
-        """
-        asked = self.best_edge if isfinite(self.best_edge) else None
-        return {**super().summary(), "needed_edge": self.needed_edge, "best_edge": asked}
+        """Return the counts, ``needed_edge`` and ``best_edge``; see ``EdgeRule``."""
+        return {**super().summary(), **self.edge_rule.summary()}

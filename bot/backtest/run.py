@@ -194,16 +194,16 @@ def _edge(
     strategy: Any, assembly: Assembly, predicted: Mapping[str, PredictionBatch], out_row: int
 ) -> dict[str, Any] | None:
     """Return what ``min_edge`` needed, what the record of the model has, and how many bars out of sample reached it."""
-    needed = getattr(strategy, "needed_edge", None)
-    if needed is None or not assembly.models:
+    rule = getattr(strategy, "edge_rule", None)
+    bound = next((each for each in assembly.models if rule is not None and each.engine is rule.model), None)
+    if rule is None or rule.needed is None or bound is None:
         return None
-    bound = assembly.models[0]
-    edges = bound.engine.holding_edges(strategy.p.enter, strategy.p.exit)
+    edges = bound.engine.holding_edges(rule.enter, rule.exit)
     p_up = predicted[bound.role].column("p_up")[out_row:]
-    wanting = p_up >= strategy.p.enter
-    reaching = wanting & (edges.at(p_up) > needed)
+    wanting = p_up >= rule.enter
+    reaching = wanting & (edges.at(p_up) > rule.needed)
     return {
-        "needed": float(needed),
+        "needed": float(rule.needed),
         "bars_wanting_in": int(wanting.sum()),
         "bars_reaching": int(reaching.sum()),
         "record": edges.to_dict(),
