@@ -1,0 +1,1 @@
+"""Forecast paths: models that predict the next candle, iterated on their own predictions."""
