@@ -13,7 +13,7 @@ import backtrader as bt
 import numpy as np
 
 from indicators.errors import IndicatorError
-from ml.candles import OPTIONAL_COLUMNS, PRICE_COLUMNS, Candles
+from ml.candles import GAPPED_COLUMNS, OPTIONAL_COLUMNS, PRICE_COLUMNS, Candles
 from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ def _columns(data: Any) -> list[str]:
 
 
 def _candles(times: Floats, columns: dict[str, Floats], timeframe: str, asked: tuple[tuple[int, int], ...]) -> Candles:
-    """Build candles from close times and line values; an optional column of NaN is absent."""
+    """Build candles from close times and line values; an optional column with NaN is absent, unless it may hold some."""
     closes = np.rint((times - _EPOCH_DAY) * _DAY_MS).astype(np.int64)
-    kept = {name: values for name, values in columns.items() if name in PRICE_COLUMNS or not np.isnan(values).any()}
+    whole = (*PRICE_COLUMNS, *GAPPED_COLUMNS)
+    kept = {name: values for name, values in columns.items() if name in whole or not np.isnan(values).any()}
     return Candles.from_columns(timeframe, {"open_ms": closes - timeframe_ms(timeframe), **kept}, asked)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.candles import OPTIONAL_COLUMNS, Candles
+from ml.candles import GAPPED_COLUMNS, OPTIONAL_COLUMNS, Candles
 from registry.errors import InvalidName
 from registry.names import timeframe_ms
 
@@ -26,9 +26,9 @@ def aggregate(candles: Candles, timeframe: str) -> Candles:
     """Return the complete candles of a higher timeframe.
 
     The interval of index ``K`` takes every base candle that opens in it: first open, highest high, lowest low, last
-    close, and the sums of the optional columns. It is complete when a base candle's close has reached its end or a
-    later base candle exists, and when the source was asked for all of it; missing base candles inside are facts of
-    the market. An incomplete interval (the forming one, or one that history only begins in) gives no candle.
+    close, the sums of the optional columns, and the last sentiment. It is complete when a base candle's close has reached
+    its end or a later base candle exists, and when the source was asked for all of it; missing base candles inside are
+    facts of the market. An incomplete interval (the forming one, or one that history only begins in) gives no candle.
 
     Parameters
     ----------
@@ -60,17 +60,18 @@ def aggregate(candles: Candles, timeframe: str) -> Candles:
     opens = group[starts] * step + origin
     complete = _inside(opens, opens + step, _joined(candles))
     complete[-1] &= int(candles.open_ms[-1]) + base >= int(opens[-1]) + step
+    last = np.append(starts[1:], n) - 1
     columns: dict[str, Any] = {
         "open_ms": opens,
         "open": candles.open[starts],
         "high": np.maximum.reduceat(candles.high, starts),
         "low": np.minimum.reduceat(candles.low, starts),
-        "close": candles.close[np.append(starts[1:], n) - 1],
+        "close": candles.close[last],
     }
     for name in OPTIONAL_COLUMNS:
         column = getattr(candles, name)
         if column is not None:
-            columns[name] = np.add.reduceat(column, starts)
+            columns[name] = column[last] if name in GAPPED_COLUMNS else np.add.reduceat(column, starts)
     last_end = int(opens[complete][-1]) + step if complete.any() else 0
     whole = ((-(-(a - origin) // step) * step + origin, (b - origin) // step * step + origin) for a, b in candles.asked)
     asked = tuple((a, min(b, last_end)) for a, b in whole if a < min(b, last_end))

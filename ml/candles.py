@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["OPTIONAL_COLUMNS", "PRICE_COLUMNS", "Candles", "format_ms"]
+__all__ = ["GAPPED_COLUMNS", "OPTIONAL_COLUMNS", "PRICE_COLUMNS", "Candles", "format_ms"]
 
 PRICE_COLUMNS = ("open", "high", "low", "close")
-OPTIONAL_COLUMNS = ("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote")
+OPTIONAL_COLUMNS = ("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote", "sentiment")
+GAPPED_COLUMNS = ("sentiment",)  # may hold NaN: at those closes no value was known
 
 _WEEK_MS = 604_800_000
 _MONDAY_MS = 345_600_000  # 1970-01-05, the first Monday: weeks are counted from Mondays
@@ -57,6 +58,9 @@ class Candles:
         Prices in the quote currency; finite, positive, low <= open, close <= high.
     volume, quote_volume, trades, taker_buy_base, taker_buy_quote : float64 arrays or None
         Finite and not negative; None where the source has no such column.
+    sentiment : float64 array or None
+        Newest value of a side series that was published by the candle's close, 0 to 100 (see ``ml.sentiment``); NaN where
+        there was none. None where no such series was joined.
     asked : tuple of (start_ms, end_ms)
         Half-open intervals of time that the source was asked for, sorted and disjoint. A missing candle inside one is
         a fact of the market; outside nothing is known. Default: from the first candle's open to the last one's close.
@@ -73,6 +77,7 @@ class Candles:
     trades: Floats | None = None
     taker_buy_base: Floats | None = None
     taker_buy_quote: Floats | None = None
+    sentiment: Floats | None = None
     asked: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
@@ -207,7 +212,7 @@ class Candles:
                 f"row {row} ({format_ms(int(times[row]))}): a second candle in the same {self.timeframe} interval"
             )
         for name, column in self.columns.items():
-            bad = ~np.isfinite(column)
+            bad = np.isinf(column) if name in GAPPED_COLUMNS else ~np.isfinite(column)
             bad |= column <= 0 if name in PRICE_COLUMNS else column < 0
             if bad.any():
                 self._refuse(bad, f"{name} is {{}}, which is not a finite positive number", column)

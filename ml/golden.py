@@ -88,7 +88,9 @@ def _window(
     return {
         "timeframe": candles.timeframe,
         "asked": [list(interval) for interval in window.asked],
-        "columns": {name: column.tolist() for name, column in cut.items()},
+        "columns": {
+            name: column.tolist() if column.dtype.kind == "i" else _plain(column) for name, column in cut.items()
+        },
         "rows": [
             {
                 "open_ms": int(window.open_ms[position]),

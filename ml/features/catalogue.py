@@ -1,8 +1,7 @@
 """The catalogue of features: every name, its group, its formula, the kernel that computes it.
 
-Groups: price, technical, rolling, pattern, time, microstructure. A seventh, ``sentiment``, is kept free for side series
-(an index of fear and greed, say): such features join a schema together with the series that they need, by the time of its
-publication.
+Groups: price, technical, rolling, pattern, time, microstructure, and sentiment, whose features read a side series (an index
+of fear and greed, say) that was joined to the candles by the time of its publication. They are in no default set.
 
 Plain levels (``ema_10``, ``close``, ``vwap``, ``volume_sma_20``) are in units of price or volume: they are there to be drawn
 and traded on. Models take the scale-free ones; those that say the same to a tree as another feature (``log_return_1`` beside
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml.errors import MissingColumns, UnknownFeature
 from ml.features.families import FeatureSpec
-from ml.features.groups import clock, microstructure, pattern, price, rolling, technical
+from ml.features.groups import clock, microstructure, pattern, price, rolling, sentiment, technical
 from registry.errors import suggestion
 from registry.names import timeframe_ms
 
@@ -43,16 +42,21 @@ GROUPS = {
     "pattern": "candlestick and volume patterns, support and resistance",
     "time": "UTC clock and calendar of the candle's open",
     "microstructure": "order flow, spreads, impact and trade sizes",
+    "sentiment": "a side series of sentiment: level, change, extremes",
 }
 
 # Without these columns the name of a group is refused: what would remain of it is not what was asked for.
 _ESSENTIAL = {"microstructure": ("volume", "trades", "taker_buy_base")}
+_SENTIMENT = "sentiment"
 _FAMILIES = tuple(
-    family for module in (price, technical, rolling, pattern, clock, microstructure) for family in module.FAMILIES
+    family
+    for module in (price, technical, rolling, pattern, clock, microstructure, sentiment)
+    for family in module.FAMILIES
 )
 _DAY_MS = 86_400_000
 _DAILY_PERIOD_LIMIT = 50
 _DEFAULT_CANDLES_OF_A_DAY = 512
+_MOST_CANDLES_OF_DAYS = 1024
 
 
 @cache
@@ -141,6 +145,8 @@ def select_names(chosen: Iterable[str], timeframe: str, columns: Collection[str]
     for name in (part.strip() for text in chosen for part in text.split(",")):
         if name in {"default", "all"}:
             names.update(dict.fromkeys(defaults))
+        elif name == _SENTIMENT:
+            names.update(dict.fromkeys(_of_days(timeframe)))
         elif name in GROUPS:
             lacking = [column for column in _ESSENTIAL.get(name, ()) if column not in columns]
             if lacking:
@@ -149,8 +155,6 @@ def select_names(chosen: Iterable[str], timeframe: str, columns: Collection[str]
                     "leave the group out, or import candles that have it"
                 )
             names.update(dict.fromkeys(each for each in defaults if feature(each).group == name))
-        elif name == "sentiment":
-            raise UnknownFeature("the feature group 'sentiment' needs a side series, and no series is known")
         elif name:
             known = (*_listed(), *GROUPS, "default")
             try:
@@ -169,7 +173,23 @@ def missing_columns(names: Iterable[str], columns: Collection[str]) -> None:
         spec = feature(name)
         for column in spec.columns:
             if column not in columns:
+                if column == _SENTIMENT:
+                    raise MissingColumns(
+                        f"the feature {name} needs a series of sentiment, and none is joined to these candles: "
+                        "import one with `bot data import FILE --kind sentiment`"
+                    )
                 raise MissingColumns(
                     f"the feature {name} (group {spec.group}) needs the column {column}, which these candles do not have: "
                     "leave the feature out, or import candles that have it"
                 )
+
+
+def _of_days(timeframe: str) -> tuple[str, ...]:
+    """Return the features of sentiment that fit a timeframe: not less than a candle, not more than 1,024 of them."""
+    step = timeframe_ms(timeframe)
+    specs = (feature(name) for name in feature_names(_SENTIMENT))
+    return tuple(
+        spec.name
+        for spec in specs
+        if spec.candles(timeframe) <= _MOST_CANDLES_OF_DAYS and (not spec.period or spec.period * _DAY_MS >= step)
+    )

@@ -14,7 +14,7 @@ from registry.names import timeframe_ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Family", "FeatureSpec", "day", "single", "smoother", "smoother_candles", "wilder", "window"]
+__all__ = ["Family", "FeatureSpec", "day", "days", "single", "smoother", "smoother_candles", "wilder", "window"]
 
 _DAY_MS = 86_400_000
 _RESIDUE = 1e-4  # what may remain of the seed of a smoother
@@ -199,3 +199,12 @@ def day(period: int, step_ms: int) -> Need:  # noqa: ARG001
     """Return the need of a whole UTC day of candles."""
     candles = max(1, -(-_DAY_MS // step_ms))
     return candles, 0
+
+
+def days(less: int = 0) -> Callable[[int, int], Need]:
+    """Return the need of a look ``n - less`` days back in time, n the period, and of the candle itself."""
+
+    def need(period: int, step_ms: int) -> Need:
+        return -(-max(0, period - less) * _DAY_MS // step_ms) + 1, 0
+
+    return need

@@ -190,6 +190,7 @@ _TABLE = (
         ("volume", "quote_volume", "taker_buy_base", "taker_buy_quote"),
         ("taker_premium",),
     ),
+    Kernel("mood", "sentiment", ("open_ms", "sentiment"), ("level", "change", "distance", "fear", "greed")),
 )
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in _TABLE}

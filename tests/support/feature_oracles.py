@@ -69,6 +69,12 @@ def deviation(w: np.ndarray, ddof: int) -> np.ndarray:
     return np.where(np.ptp(w, axis=1) == 0, 0.0, sd)
 
 
+def days_before(f: pd.DataFrame, n: int) -> np.ndarray:
+    """Sentiment of the newest candle that opened at least n days earlier, by a join of times."""
+    wanted = pd.DataFrame({"open_ms": f.open_ms.to_numpy() - n * 86_400_000})
+    return pd.merge_asof(wanted, f[["open_ms", "sentiment"]], on="open_ms").sentiment.to_numpy()
+
+
 def change(f, n):
     return f.close.to_numpy() / before(f.close, n) - 1
 
@@ -426,4 +432,12 @@ ORACLES: dict[str, Oracle] = {
         )
         - 1
     ),
+    # sentiment
+    "sentiment_level": lambda f, n: f.sentiment.to_numpy() / 50 - 1,
+    "sentiment_change_{n}": lambda f, n: (f.sentiment.to_numpy() - days_before(f, n)) / 50,
+    "sentiment_distance_{n}": lambda f, n: (
+        (f.sentiment.to_numpy() - np.mean([days_before(f, d) for d in range(n)], axis=0)) / 50
+    ),
+    "sentiment_fear": lambda f, n: np.where(f.sentiment.isna(), np.nan, f.sentiment <= 25),
+    "sentiment_greed": lambda f, n: np.where(f.sentiment.isna(), np.nan, f.sentiment > 75),
 }

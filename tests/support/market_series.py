@@ -27,7 +27,7 @@ def random_candles(
 ) -> Candles:
     """Candles with fat tails, volatility clusters, gaps, flat stretches, idle candles, spikes of volume, off-grid opens.
 
-    ``columns``: ``full`` as Binance, ``volume`` for OHLCV, ``prices`` for OHLC only.
+    ``columns``: ``full`` as Binance and with a daily sentiment, ``volume`` for OHLCV, ``prices`` for OHLC only.
     """
     rng = np.random.default_rng(seed)
     step = {"1m": 60_000, "5m": 300_000, "1h": HOUR, "4h": 4 * HOUR, "1d": DAY}[timeframe]
@@ -71,8 +71,20 @@ def random_candles(
             "trades": np.ceil(volume * rng.uniform(0.5, 2, count)),
             "taker_buy_base": taker,
             "taker_buy_quote": taker * typical * (1 + rng.normal(0, 1e-4, count)),
+            "sentiment": daily_sentiment(open_ms + step, seed, missing=0.05 if idle else 0.0),
         },
     )
+
+
+def daily_sentiment(close_ms: np.ndarray, seed: int = 0, *, missing: float = 0.05) -> np.ndarray:
+    """A value for each day, 5 to 95, known from 00:00 UTC on; NaN on a share of the days, and on the first ones."""
+    rng = np.random.default_rng([seed, 7])
+    day = close_ms // DAY - close_ms[0] // DAY
+    values = np.round(50 + 45 * np.sin(np.cumsum(rng.normal(0, 0.15, day[-1] + 1))))
+    values[rng.random(len(values)) < missing] = np.nan
+    if missing:
+        values[:3] = np.nan
+    return values[day]
 
 
 @functools.cache

@@ -28,7 +28,8 @@ taker_imbalance taker_imbalance_20 amihud_20 roll_spread_20 corwin_schultz_20 av
 def test_every_required_name_exists():
     assert set(REQUIRED.split()) <= set(feature_names())
     assert len(feature_names()) >= 100
-    assert set(groups()) == set(GROUPS) == {"price", "technical", "rolling", "pattern", "time", "microstructure"}
+    kinds = {"price", "technical", "rolling", "pattern", "time", "microstructure", "sentiment"}
+    assert set(groups()) == set(GROUPS) == kinds
     assert all(groups().values())
 
 
@@ -102,9 +103,14 @@ def test_nothing_named_is_refused():
         select_names(["", ","], "1h", FULL)
 
 
-def test_sentiment_needs_a_series():
-    with pytest.raises(UnknownFeature, match="side series"):
-        select_names(["sentiment"], "1h", FULL)
+def test_sentiment_needs_a_series_and_fits_the_timeframe():
+    with pytest.raises(MissingColumns, match=r"needs a series of sentiment.*`bot data import FILE --kind sentiment`"):
+        select_names(["sentiment"], "1h", [name for name in FULL if name != "sentiment"])
+    hourly = select_names(["sentiment"], "1h", FULL)
+    assert hourly == feature_names("sentiment")
+    assert select_names(["sentiment"], "1m", FULL) == ("sentiment_level", "sentiment_fear", "sentiment_greed")
+    assert "sentiment_change_1" not in select_names(["sentiment"], "1w", FULL)
+    assert not set(default_names("1h", FULL)) & set(hourly)
 
 
 def test_the_microstructure_group_needs_its_columns():

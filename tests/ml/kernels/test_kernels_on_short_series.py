@@ -41,6 +41,8 @@ SHORT = (
         "amihud_ratio_3",
         "min_33",
         "stochastic_3_d",
+        "sentiment_change_3",
+        "sentiment_distance_4",
     ),
 )
 
