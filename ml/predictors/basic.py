@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.float32]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["MODEL_FILE", "BasicPredictor", "FittedTrees"]
+__all__ = ["MODEL_FILE", "BasicPredictor", "FittedTrees", "check_rows"]
 
 MODEL_FILE = "model.txt"
 _LARGEST_MOVE = 5.0
@@ -114,7 +114,7 @@ class BasicPredictor:
         import lightgbm
 
         rows, returns = np.ascontiguousarray(dataset.rows[positions]), dataset.returns[positions]
-        _check(rows, returns, dataset.horizon)
+        check_rows(rows, returns, dataset.horizon)
         settings = dict(self._parameters)
         rounds = settings.pop("num_boost_round")
         if settings["objective"] == "regression":
@@ -136,6 +136,11 @@ class BasicPredictor:
         return FittedTrees(booster, dataset.names, threads)
 
     @classmethod
+    def answer(cls, values: Mapping[str, float], context: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``predicted_price``, the median forecast of the close at the horizon."""
+        return {"predicted_price": values["price"]}
+
+    @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> FittedTrees:
         """Read ``model.txt``."""
         import lightgbm
@@ -149,8 +154,8 @@ class BasicPredictor:
         return FittedTrees(booster, tuple(booster.feature_name()))
 
 
-def _check(rows: Rows, returns: Floats, horizon: int) -> None:
-    """Refuse what no classifier can learn from."""
+def check_rows(rows: Rows, returns: Floats, horizon: int) -> None:
+    """Refuse what no model of direction can learn from; see ``BasicPredictor.fit``."""
     if len(returns) == 0:
         raise TrainingFailed("no bar has both features and a label to learn from")
     if not np.isfinite(returns).all():
