@@ -113,6 +113,10 @@ class Calibration:
         """Return the published numbers of n bars; see ``apply_calibration``."""
         return apply_calibration(raw, sigma, close, self)
 
+    def probabilities(self, raw: Floats) -> Floats:
+        """Return the probabilities of a rise, float64 (n,), with the bits that ``publish`` states."""
+        return calibrated(raw, self.slope, self.score_scale)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; JSON reads every float back to the same bits."""
         return {"schema_version": _SCHEMA_VERSION, "kind": self.kind, **asdict(self)}

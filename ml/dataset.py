@@ -56,6 +56,8 @@ class Dataset:
         The bar has features and is on the grid: a prediction may be made for it.
     horizon : int
         Bars ahead.
+    outcome : float64 array, shape (n,), optional
+        What is learnt where that is not the log return itself, such as 1.0 for an adverse move; NaN where it is not known.
     """
 
     names: tuple[str, ...]
@@ -68,6 +70,7 @@ class Dataset:
     sigma: Floats
     usable: Flags
     horizon: int
+    outcome: Floats | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""
@@ -81,6 +84,8 @@ class Dataset:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, expected ({count},)")
         if self.horizon < 1:
             raise ValueError(f"a horizon is at least 1 bar, got {self.horizon}")
+        if self.outcome is not None and self.outcome.shape != (count,):
+            raise ValueError(f"outcome has shape {self.outcome.shape}, expected ({count},)")
 
     def __len__(self) -> int:
         """Return the number of candles."""
@@ -90,18 +95,30 @@ class Dataset:
         """Return the candles that open at ``first_ms`` or later; what came before has warmed their features."""
         first = int(np.searchsorted(self.open_ms, first_ms))
         cut = ("rows", "returns", "past", "k", "open_ms", "close", "sigma", "usable")
-        return replace(self, **{name: getattr(self, name)[first:] for name in cut})
+        outcome = None if self.outcome is None else self.outcome[first:]
+        return replace(self, outcome=outcome, **{name: getattr(self, name)[first:] for name in cut})
+
+    @property
+    def target(self) -> Floats:
+        """What is learnt, float64 (n,): the outcome where the task has one, else the log return; NaN where unknown."""
+        return self.returns if self.outcome is None else self.outcome
+
+    def feature(self, name: str) -> Floats:
+        """Return one feature as float64 (n,)."""
+        return self.rows[:, self.names.index(name)].astype(np.float64)
 
     @cached_property
     def labelled(self) -> Flags:
         """Bars with features and a label that is not a tie: what may be fitted."""
-        flags: Flags = self.usable & decided(self.returns)
+        known = decided(self.returns) if self.outcome is None else np.isfinite(self.outcome)
+        flags: Flags = self.usable & known
         return flags
 
     @cached_property
     def ties(self) -> Flags:
-        """Bars with features whose price stood still over the horizon: neither fitted nor scored."""
-        flags: Flags = self.usable & (self.returns == 0.0)
+        """Bars with features whose price stood still over the horizon: a direction neither fits nor scores them."""
+        still = self.returns == 0.0 if self.outcome is None else np.zeros(len(self), dtype=np.bool_)
+        flags: Flags = self.usable & still
         return flags
 
     @cached_property

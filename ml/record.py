@@ -85,6 +85,10 @@ class OutOfSample:
         flags: Flags = self.scored & np.isfinite(self.p_up)
         return flags
 
+    def scored_columns(self) -> dict[str, Any]:
+        """Return every column at the scored rows."""
+        return {field.name: getattr(self, field.name)[self.scored] for field in fields(self)}
+
     def to_parquet(self) -> bytes:
         """Return the file's bytes; the same record gives the same bytes."""
         import pyarrow as pa

@@ -2,7 +2,7 @@
 
 A family is a class in ``ml/predictors/catalogue.py``; the contract suite discovers it there. A predictor sees a ``Dataset``
 and the positions that it may learn from. It may read the rows before such a position (models of sequences do), never a
-label that is not at one of the positions.
+label that is not at one of the positions. What is learnt is ``Dataset.target``: the log return, or the outcome of the task.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Predictor(Protocol):
     architecture: ClassVar[str]
     """Name that ``--model`` takes where a type has several, such as ``gbm`` or ``lstm``."""
     task: ClassVar[str]
-    """What is learnt and how it is judged: ``direction``, ``risk``, ``volatility`` or ``path``."""
+    """What is learnt and how it is judged: ``path``, or a name of ``ml.tasks.catalogue.TASKS``."""
     title: ClassVar[str]
     description: ClassVar[str]
     library: ClassVar[str]
@@ -85,6 +85,19 @@ class Predictor(Protocol):
         ------
         TrainingFailed
             When the labels hold one class only, no label is there, or no feature varies.
+        """
+        ...
+
+    @classmethod
+    def answer(cls, values: Mapping[str, float], context: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what ``bot predict`` says under the names of this family, beside the columns of a prediction.
+
+        Parameters
+        ----------
+        values
+            One prediction whose status is OK, by the names of ``ml.predictions.PREDICTION_COLUMNS``.
+        context
+            The bundle's ``metadata.json`` and the bar: at least ``symbol``, ``timeframe`` and ``horizon``.
         """
         ...
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ml.candles import format_ms
+from ml.tasks.catalogue import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,10 +135,7 @@ def metadata(
             "plan": plan.to_dict(),
         },
         "performance": {
-            "backtest_accuracy": metrics["direction_accuracy"],
-            "backtest_precision": metrics["precision"],
-            "backtest_recall": metrics["recall"],
-            "backtest_f1": metrics["f1"],
+            **TASKS[predictor.task].performance(metrics),
             "backtest_window": [
                 None if metrics[name] is None else format_ms(metrics[name]) for name in ("first_ms", "last_ms")
             ],

@@ -10,27 +10,23 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml.evaluation import BASELINES
+from ml.tasks.catalogue import TASKS
 from ml.training.plan import MINIMUM_SCORED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ml.tasks.contract import GateWords
     from ml.training.plan import TrainingPlan
 
 __all__ = ["BaselineTest", "GateDecision", "decide"]
 
-_WORDS = {
-    "coin": "a coin toss (0.5 for every bar)",
-    "base_rate": "always stating the share of rises in the training data",
-    "last_sign": "the rule of the last sign",
-}
 _MOST_BARS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineTest:
-    """Gain over one baseline: mean log-loss saved a bar, in nats, and its one-sided 95 % lower bound."""
+    """Gain over one baseline: mean loss saved a bar, in the unit of the task, and its one-sided 95 % lower bound."""
 
     baseline: str
     mean_gain: float
@@ -50,7 +46,7 @@ class GateDecision:
     n, required
         Bars scored, and how many it takes at least.
     tests
-        One for each of ``coin``, ``base_rate``, ``last_sign``.
+        One for each baseline of the task, such as ``coin``, ``base_rate``, ``last_sign``.
     reason
         In words.
     """
@@ -66,16 +62,19 @@ class GateDecision:
         return asdict(self)
 
 
-def decide(metrics: Mapping[str, Any], plan: TrainingPlan) -> GateDecision:
-    """Decide on the figures of ``evaluate_record``.
+def decide(metrics: Mapping[str, Any], plan: TrainingPlan, words: GateWords | None = None) -> GateDecision:
+    """Decide on the figures of a task's ``evaluate``.
 
     Parameters
     ----------
     metrics
-        Figures of the scored bars; ``n``, ``gain`` and the hit rate are read.
+        Figures of the scored bars; ``n``, ``gain`` and what the words name are read.
     plan
         Translates scored bars into candles, for the advice.
+    words
+        Baselines and sentences of the task; those of ``direction`` unless given.
     """
+    words = TASKS["direction"].words if words is None else words
     tests = tuple(
         BaselineTest(
             baseline=name,
@@ -84,16 +83,22 @@ def decide(metrics: Mapping[str, Any], plan: TrainingPlan) -> GateDecision:
             lower_bound=metrics["gain"][name]["lower_95"],
             passed=metrics["gain"][name]["lower_95"] > 0,
         )
-        for name in BASELINES
+        for name in words.baselines
     )
     count = int(metrics["n"])
     promoted = count >= MINIMUM_SCORED and all(test.passed for test in tests)
-    reason = _reason(metrics, tests, count, plan, promoted=promoted)
+    reason = _reason(metrics, tests, count, plan, words, promoted=promoted)
     return GateDecision(promoted, count, MINIMUM_SCORED, tests, reason)
 
 
 def _reason(
-    metrics: Mapping[str, Any], tests: tuple[BaselineTest, ...], count: int, plan: TrainingPlan, *, promoted: bool
+    metrics: Mapping[str, Any],
+    tests: tuple[BaselineTest, ...],
+    count: int,
+    plan: TrainingPlan,
+    words: GateWords,
+    *,
+    promoted: bool,
 ) -> str:
     if count < MINIMUM_SCORED:
         more = max(1, plan.bars_for(MINIMUM_SCORED) - plan.bars)
@@ -101,27 +106,21 @@ def _reason(
             f"refused: only {count:,} bars could be scored on data that the model had not seen, and fewer than "
             f"{MINIMUM_SCORED:,} prove nothing; it needs about {more:,} more bars"
         )
-    rate = (
-        f"right on {100 * metrics['direction_accuracy']:.1f} % of {count:,} bars that it had not seen "
-        f"({100 * metrics['direction_accuracy_low']:.1f} to {100 * metrics['direction_accuracy_high']:.1f} %)"
-    )
+    measured = words.measured(metrics)
     if promoted:
-        return (
-            f"promoted: {rate}; its probabilities beat a coin, the share of rises and the last-sign rule by more than chance "
-            "explains. This is a statement about probability, not about profit"
-        )
+        return f"promoted: {measured}; {words.won}"
     failed = [test for test in tests if not test.passed]
-    names = _joined([_WORDS[test.baseline] for test in failed])
-    return f"refused: {rate}; measured against {names}, that could be chance; {_advice(failed, plan)}"
+    names = _joined([words.baselines[test.baseline] for test in failed])
+    return f"refused: {measured}; measured against {names}, that could be chance; {_advice(failed, plan, words)}"
 
 
-def _advice(failed: list[BaselineTest], plan: TrainingPlan) -> str:
+def _advice(failed: list[BaselineTest], plan: TrainingPlan, words: GateWords) -> str:
     """Return how many bars it would take if the measured gain is the true one, or what to try where there is none."""
-    beaten_by = [_WORDS[test.baseline] for test in failed if not test.mean_gain > 0]
+    beaten_by = [words.baselines[test.baseline] for test in failed if not test.mean_gain > 0]
     if beaten_by:
         return (
             f"it did no better here than {_joined(beaten_by)}, so nothing says that a few more bars would help: "
-            "try years instead of days, a longer timeframe or another horizon"
+            f"{words.advice}"
         )
     # one-sided 5 %, power 95 %: the mean must be two times 1.645 errors above zero
     factor = max((2 * 1.645 * test.standard_error / test.mean_gain) ** 2 for test in failed)

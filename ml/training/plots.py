@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.evaluation import bet_returns, counted_forecasts
+from ml.tasks.catalogue import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,13 +22,10 @@ _TOP = 20
 
 
 def diagnostics(
-    record: OutOfSample, figures: Mapping[str, Any], importance: Mapping[str, float], *, title: str
+    record: Any, figures: Mapping[str, Any], importance: Mapping[str, float], *, title: str, task: str = "direction"
 ) -> dict[str, bytes]:
-    """Return ``calibration.png``, ``signal_equity.png`` and, where the model can tell, ``feature_importance.png``."""
-    files = {
-        "calibration.png": calibration_plot(figures, title=title),
-        "signal_equity.png": equity_plot(record, title=title),
-    }
+    """Return the task's own pictures and, where the model can tell, ``feature_importance.png``."""
+    files = TASKS[task].plots(record, figures, title=title)
     if any(share > 0 for share in importance.values()):
         files["feature_importance.png"] = importance_plot(importance, title=title)
     return files

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ml.errors import InvalidParameter
-from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,12 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["TrainingSettings", "default_horizon"]
 
 
-def default_horizon(timeframe: str) -> int:
-    """Return how many bars ahead a model speaks of unless told otherwise: 1, and 5 below five minutes.
+def default_horizon(timeframe: str, task: str = "direction") -> int:
+    """Return how many bars ahead a model of this task speaks of unless told otherwise; paths go one bar at a time.
 
-    One minute ahead most of what can be predicted is the price bouncing between bid and ask, which nobody can trade on.
+    Raises
+    ------
+    KeyError
+        When no such task is in ``ml.tasks.catalogue``.
     """
-    return 5 if timeframe_ms(timeframe) < timeframe_ms("5m") else 1
+    from ml.tasks.catalogue import PATH, TASKS
+
+    return 1 if task == PATH else TASKS[task].default_horizon(timeframe)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,17 @@ bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.baselines import fit_baselines
-from ml.calibration import Calibration, fit_calibration
 from ml.dataset import VOLATILITY_FEATURE, Dataset, build_dataset, purged_walk_forward, with_warm_up
 from ml.errors import TrainingFailed
-from ml.evaluation import evaluate_record
 from ml.predictors.catalogue import predictor_class
-from ml.record import RECORD_FILE, OutOfSample
+from ml.record import RECORD_FILE
+from ml.tasks.catalogue import PATH, TASKS
 from ml.training.card import model_card
 from ml.training.documents import json_bytes, metadata
 from ml.training.gate import GateDecision, decide
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from ml.candles import Candles
     from ml.features.schema import FeatureSchema
     from ml.predictors.contract import FittedPredictor, Predictor
+    from ml.publishing import Publisher
     from ml.training.settings import TrainingSettings
     from registry.names import ModelKey
 
@@ -69,7 +69,7 @@ class TrainingResult:
     metadata
         Content of ``metadata.json``.
     record
-        The out-of-sample record.
+        The out-of-sample record: ``OutOfSample`` for a direction, else the record of the task.
     calibration
         Numbers that the bundle publishes with.
     """
@@ -79,8 +79,8 @@ class TrainingResult:
     metrics: dict[str, Any]
     plan: TrainingPlan
     metadata: dict[str, Any]
-    record: OutOfSample
-    calibration: Calibration
+    record: Any
+    calibration: Publisher
 
 
 def _silent(_fraction: float, _text: str) -> None:
@@ -105,16 +105,22 @@ def prepare(candles: Candles, key: ModelKey, settings: TrainingSettings) -> Prep
 
     if candles.timeframe != key.timeframe:
         raise ValueError(f"the candles are of {candles.timeframe}, the model is to be of {key.timeframe}")
-    predictor = predictor_class(key.model_type, settings.architecture)(settings.parameters)
+    family = predictor_class(key.model_type, settings.architecture)
+    if family.task == PATH:
+        ready: Prepared = _path_trainer().prepare(candles, key, settings)
+        return ready
+    predictor = family(settings.parameters)
+    task = TASKS[family.task]
     first_ms = int(candles.open_ms[0]) if settings.first_ms is None and len(candles) else settings.first_ms or 0
     wanted = candles.between(first_ms, None)
     check_length(wanted)
     names = settings.features
-    if names is not None and VOLATILITY_FEATURE not in names:
-        names = (*names, VOLATILITY_FEATURE)
+    if names is not None:
+        names = (*names, *(name for name in (VOLATILITY_FEATURE, *task.features) if name not in names))
     schema = FeatureSchema.for_candles(wanted, names)
     candles = with_warm_up(candles, schema, first_ms)
-    dataset = build_dataset(candles, schema, settings.horizon).since(first_ms)
+    whole = build_dataset(candles, schema, settings.horizon)
+    dataset = replace(whole, outcome=task.target(candles, whole, predictor.parameters)).since(first_ms)
     plan = plan_dataset(dataset, candles.timeframe, folds=settings.folds, embargo=settings.embargo)
     if plan.labelled == 0:
         raise TrainingFailed(
@@ -169,6 +175,12 @@ def train_prepared(
 ) -> TrainingResult:
     """Do what ``train`` does, on what ``prepare`` returned."""
     dataset, settings, predictor = prepared.dataset, prepared.settings, prepared.predictor
+    if predictor.task == PATH:
+        trained: TrainingResult = _path_trainer().train_prepared(
+            prepared, at=at, code_version=code_version, progress=progress
+        )
+        return trained
+    task = TASKS[predictor.task]
     folds = purged_walk_forward(dataset, folds=settings.folds, embargo=settings.embargo)
 
     def fold_progress(fraction: float, text: str) -> None:
@@ -181,16 +193,14 @@ def train_prepared(
     labelled = np.flatnonzero(dataset.labelled)
     fitted = predictor.fit(dataset, labelled, seed=settings.seed, threads=settings.threads)
     progress(0.8, "calibration and metrics")
-    scored = record.scored
-    calibration = fit_calibration(
-        record.raw_score[scored], record.forward_return[scored], record.sigma[scored], horizon=settings.horizon
-    )
-    figures = evaluate_record(record)
-    gate = decide(figures, prepared.plan)
+    baselines = task.fit_baselines(dataset, labelled)
+    calibration = task.fit_publisher(record.scored_columns(), baselines, horizon=settings.horizon)
+    figures = task.evaluate(record)
+    gate = decide(figures, prepared.plan, task.words)
     metrics: dict[str, Any] = {
         "schema_version": 1,
         "out_of_sample": figures,
-        "baselines": fit_baselines(dataset.returns[labelled], dataset.past[labelled]).to_dict(),
+        "baselines": baselines.to_dict(),
         "gate": gate.to_dict(),
         "plan": prepared.plan.to_dict(),
         "importance": fitted.importance(),
@@ -224,13 +234,18 @@ def train_prepared(
         from ml.training.plots import diagnostics
 
         progress(0.9, "plots")
-        files |= diagnostics(record, figures, fitted.importance(), title=document["name"])
+        files |= diagnostics(record, figures, fitted.importance(), title=document["name"], task=task.name)
     progress(1.0, "done")
     return TrainingResult(files, gate, metrics, prepared.plan, document, record, calibration)
 
 
-def _golden(prepared: Prepared, fitted: FittedPredictor, calibration: Calibration) -> bytes:
+def _golden(prepared: Prepared, fitted: FittedPredictor, calibration: Publisher) -> bytes:
     """Return ``golden.json``: windows, rows and outputs that loading the bundle re-runs."""
     from ml.bundles import build_golden
 
     return build_golden(prepared.candles, prepared.schema, fitted.to_files(), calibration)
+
+
+def _path_trainer() -> Any:
+    """Return the module that trains models of whole paths; it has the two steps of this one."""
+    return import_module("ml.training.path_trainer")

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.baselines import fit_baselines
-from ml.calibration import apply_calibration, calibrated, fit_calibration
-from ml.record import OutOfSample
+from ml.tasks.catalogue import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
 
     from ml.dataset import Dataset, Fold
     from ml.predictors.contract import FittedPredictor, Predictor
+    from ml.tasks.contract import Task
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
@@ -44,10 +43,11 @@ def walk_forward(
     seed: int,
     threads: int,
     progress: Callable[[float, str], None],
-) -> OutOfSample:
+    task: Task | None = None,
+) -> Any:
     """Fit one model a fold and record what it says of the fold's bars.
 
-    The probability of a fold is calibrated on the thinned rows of the folds before it whose labels were known when
+    What a fold states is calibrated on the thinned rows of the folds before it whose labels were known when
     the first bar of the fold closed; what it was fitted on never counts. The first fold has none and is not scored.
 
     Parameters
@@ -62,46 +62,40 @@ def walk_forward(
         Passed to the predictor.
     progress
         Told the share of folds that are done.
+    task
+        Says what is learnt and recorded; that of the predictor unless given.
+
+    Returns
+    -------
+    Record
+        That of the task, such as ``ml.record.OutOfSample`` for ``direction``.
     """
+    task = TASKS[predictor.task] if task is None else task
     parts: list[dict[str, Any]] = []
     for fold in folds:
         progress(fold.number / len(folds), f"fold {fold.number + 1} of {len(folds)}")
         fitted = predictor.fit(dataset, fold.train, seed=seed, threads=threads)
         raw = score_positions(fitted, dataset, fold.test)
-        baselines = fit_baselines(dataset.returns[fold.train], dataset.past[fold.train])
-        count = len(fold.test)
+        baselines = task.fit_baselines(dataset, fold.train)
         part: dict[str, Any] = {
             "open_ms": dataset.open_ms[fold.test],
             "k": dataset.k[fold.test],
-            "fold": np.full(count, fold.number, dtype=np.int16),
+            "fold": np.full(len(fold.test), fold.number, dtype=np.int16),
             "raw_score": raw,
-            "forward_return": dataset.returns[fold.test],
-            "train_base_rate": np.full(count, baselines.base_rate),
-            "last_sign_p": baselines.last_sign_probability(dataset.past[fold.test]),
+            **task.outcomes(dataset, fold.test, baselines),
             "close": dataset.close[fold.test],
             "sigma": dataset.sigma[fold.test],
             "scored": dataset.scored[fold.test] & np.isfinite(raw),
         }
-        parts.append(part | _calibrated(part, parts, dataset.horizon))
-    return OutOfSample(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        past = _known(part, parts, dataset.horizon)
+        publisher = task.fit_publisher(past, baselines, horizon=dataset.horizon) if past else None
+        parts.append(part | task.stated(part, publisher))
+    return task.record({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
-def _calibrated(part: dict[str, Any], earlier: list[dict[str, Any]], horizon: int) -> dict[str, Floats]:
-    """Return what a fold's scores mean by the record of the folds before it; NaN for the first."""
-    raw: Floats = part["raw_score"]
+def _known(part: dict[str, Any], earlier: list[dict[str, Any]], horizon: int) -> dict[str, Floats]:
+    """Return the columns of the scored rows of earlier folds whose labels were known at a fold's first bar."""
     if not earlier:
-        nothing = np.full(len(raw), np.nan)
-        return {"p_up": nothing, "expected_return": nothing, "low": nothing, "high": nothing}
+        return {}
     known = [old["scored"] & (old["k"] + horizon <= part["k"][0]) for old in earlier]
-    past_raw, past_returns, past_sigma = (
-        np.concatenate([old[name][rows] for old, rows in zip(earlier, known, strict=True)])
-        for name in ("raw_score", "forward_return", "sigma")
-    )
-    calibration = fit_calibration(past_raw, past_returns, past_sigma, horizon=horizon)
-    values = apply_calibration(raw, part["sigma"], np.ones(len(raw)), calibration)
-    return {
-        "p_up": calibrated(raw, calibration.slope, calibration.score_scale),
-        "expected_return": values[:, 1],
-        "low": np.log(values[:, 5]),
-        "high": np.log(values[:, 6]),
-    }
+    return {name: np.concatenate([old[name][rows] for old, rows in zip(earlier, known, strict=True)]) for name in part}

@@ -1,0 +1,18 @@
+"""The tasks by the name that a predictor's class states."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml.tasks.direction import DirectionTask
+
+if TYPE_CHECKING:
+    from ml.tasks.contract import Task
+
+__all__ = ["PATH", "TASKS"]
+
+PATH = "path"
+"""Whole paths are trained by ``ml.training.path_trainer``; everything else is a task of this catalogue."""
+
+TASKS: dict[str, Task] = {task.name: task for task in (DirectionTask(),)}
+"""Every task, by name."""
