@@ -13,12 +13,47 @@ from ml.aggregation import aggregate
 from ml.features.pipeline import FeaturePipeline
 from ml.features.schema import FeatureSchema
 from ml.fingerprints import most_candles
+from registry.errors import InvalidName
 from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
     from ml.candles import Candles
 
-__all__ = ["Feature"]
+__all__ = ["Feature", "feature_window"]
+
+
+def feature_window(
+    name: str, base: str, timeframe: str | None = None, *, candles_per_index: float = 1.0, index: str = "calendar"
+) -> int:
+    """Return how many bars of a feed always suffice for the newest value of a feature.
+
+    Parameters
+    ----------
+    name : str
+        Name of the feature.
+    base : str
+        Timeframe of the feed's bars.
+    timeframe : str, optional
+        That of the feature; default ``base``.
+    candles_per_index, index
+        As the parameters of ``Feature``.
+
+    Raises
+    ------
+    IndicatorError
+        When ``timeframe`` is not one, or no whole multiple of ``base``.
+    UnknownFeature
+        When there is no such feature.
+    """
+    try:
+        ratio, rest = divmod(timeframe_ms(timeframe or base), timeframe_ms(base))
+    except InvalidName as error:
+        raise IndicatorError(f"Feature {name}: {error}") from None
+    if rest or not ratio:
+        raise IndicatorError(f"Feature {name}: {timeframe} is not a whole multiple of the data's {base}")
+    schema = FeatureSchema.of([name], timeframe or base, candles_per_index=candles_per_index, index=index)
+    # one candle more than a slice holds, so that it is known from its very start; a higher one may be cut in two
+    return most_candles(schema) + 1 if ratio == 1 else (most_candles(schema) + 2) * ratio
 
 
 class Feature(bt.Indicator):
@@ -56,18 +91,17 @@ class Feature(bt.Indicator):
             raise IndicatorError(f"Feature needs name=..., such as rsi_14; got {self.p.name!r}")
         self._base = bar_timeframe(self.data)
         self._timeframe = self.p.timeframe or self._base
-        base, step = timeframe_ms(self._base), timeframe_ms(self._timeframe)
-        if step % base:
-            raise IndicatorError(
-                f"Feature {self.p.name}: {self._timeframe} is not a whole multiple of the data's {self._base}"
-            )
+        self._window = feature_window(
+            self.p.name,
+            self._base,
+            self._timeframe,
+            candles_per_index=self.p.candles_per_index,
+            index=self.p.index,
+        )
         schema = FeatureSchema.of(
             [self.p.name], self._timeframe, candles_per_index=self.p.candles_per_index, index=self.p.index
         )
         self._pipeline = FeaturePipeline(schema)
-        ratio = step // base
-        # one candle more than a slice holds, so that it is known from its very start; a higher one may be cut in two
-        self._window = most_candles(schema) + 1 if ratio == 1 else (most_candles(schema) + 2) * ratio
 
     def qbuffer(self, savemem: int = 0) -> None:
         """Keep as many bars of the data as one value needs when memory is saved."""

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from strategies.buy_and_hold import BuyAndHold
     from strategies.ml_basic import MLBasic
+    from strategies.ml_enhanced import MLEnhanced
     from strategies.ml_strategy import MLStrategy
 
-__all__ = ["BuyAndHold", "MLBasic", "MLStrategy"]
+__all__ = ["BuyAndHold", "MLBasic", "MLEnhanced", "MLStrategy"]
 
-_MODULES = {"BuyAndHold": "buy_and_hold", "MLBasic": "ml_basic", "MLStrategy": "ml_strategy"}
+_MODULES = {
+    "BuyAndHold": "buy_and_hold",
+    "MLBasic": "ml_basic",
+    "MLEnhanced": "ml_enhanced",
+    "MLStrategy": "ml_strategy",
+}
 
 
 def __getattr__(name: str) -> Any:

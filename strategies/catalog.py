@@ -11,6 +11,7 @@ import backtrader as bt
 from strategies.buy_and_hold import BuyAndHold
 from strategies.errors import StrategyError, UnknownStrategy
 from strategies.ml_basic import MLBasic
+from strategies.ml_enhanced import MLEnhanced
 from strategies.ml_strategy import MLStrategy
 from strategies.parameters import check_name
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["STRATEGIES", "check_params", "find_strategy"]
 
-STRATEGIES: dict[str, type[bt.Strategy]] = {"BuyAndHold": BuyAndHold, "MLBasic": MLBasic}
+STRATEGIES: dict[str, type[bt.Strategy]] = {
+    "BuyAndHold": BuyAndHold,
+    "MLBasic": MLBasic,
+    "MLEnhanced": MLEnhanced,
+}
 
 
 def find_strategy(name: str, folders: Sequence[str] = ()) -> type[bt.Strategy]:

@@ -40,12 +40,17 @@ class MLStrategy(bt.Strategy):
     Attributes
     ----------
     roles : tuple of str
-        Roles that the class reads with ``model``; the program refuses a config that binds no model to one of them.
+        Roles that the class reads with ``model``, the most important first; see ``needed_roles``.
+    usual_types : dict of str
+        The type of model that usually plays a role, for messages; ``basic`` where a role is not named.
     counts : Counter
         How often what was decided: ``entries``, ``exits_by_signal``, ``blocked_by_min_edge``, ...
+    bars : int
+        Bars so far on which it might trade.
     """
 
     roles: ClassVar[tuple[str, ...]] = ()
+    usual_types: ClassVar[Mapping[str, str]] = {}
     params: ClassVar[Any] = (
         ("models", None),
         ("risk", None),
@@ -60,6 +65,7 @@ class MLStrategy(bt.Strategy):
         self.check_params(self.p._getkwargs())  # noqa: SLF001 - Backtrader's name for them
         self.rules = RiskRules.of(self.p.risk)
         self.counts: Counter[str] = Counter()
+        self.bars = 0
         self._order: Any = None
         self._protection = {"stop_loss": self.rules.stop_loss, "take_profit": self.rules.take_profit}
 
@@ -85,6 +91,22 @@ class MLStrategy(bt.Strategy):
         check_fraction("headroom", values["headroom"], low=0.0, high=0.5)
         check_fraction("round_trip_cost", values["round_trip_cost"], low=0.0, high=0.5)
         RiskRules.of(values["risk"])
+
+    @classmethod
+    def needed_roles(cls, params: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:  # noqa: ARG003 - for subclasses
+        """Return the roles that a config must bind, as groups of which one role suffices.
+
+        Parameters
+        ----------
+        params : mapping
+            Parameters by name; those that are missing have their defaults.
+
+        Returns
+        -------
+        tuple of tuples of str
+            By default each of ``roles`` on its own.
+        """
+        return tuple((role,) for role in cls.roles)
 
     def model(self, role: str) -> Any:
         """Return the predictor bound to a role.
@@ -118,7 +140,11 @@ class MLStrategy(bt.Strategy):
         """Decide at the close of a bar."""
         moment = self._clock[0]
         must_close = self.risk.observe(self._value(), int(moment - self._step_days + _ROUNDING))
-        if self._order is not None or moment < self._first_close:
+        if moment < self._first_close:
+            return
+        self.bars += 1
+        self.observe_bar()
+        if self._order is not None:
             return
         if self._position.size > 0.0:
             reason = must_close or self.wants_exit()
@@ -126,6 +152,9 @@ class MLStrategy(bt.Strategy):
                 self._leave(reason)
         elif self.wants_entry():
             self._enter()
+
+    def observe_bar(self) -> None:
+        """Take note of a bar that may trade, whatever is held or ordered. Subclasses may override this."""
 
     def wants_entry(self) -> bool:
         """Tell whether to open at this close; count why not."""
@@ -154,7 +183,15 @@ class MLStrategy(bt.Strategy):
             self.risk.closed(trade.pnlcomm, len(self.data), day)
 
     def summary(self) -> dict[str, Any]:
-        """Return what a report says of the decisions: ``counts`` by name, and what a subclass adds."""
+        """Return what a report says of the decisions.
+
+        Returns
+        -------
+        dict
+            ``counts`` by name, and what a subclass adds; plain data, None for what is undefined. A subclass may add
+            ``reached``: rows of ``what`` (words), ``bars`` (how many bars that may trade reached it) and ``of`` (of how
+            many), which the report shows as a table; and ``notes``: sentences for the head of the report.
+        """
         return {"counts": dict(sorted(self.counts.items()))}
 
     def _enter(self) -> None:

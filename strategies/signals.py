@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["earns_its_costs", "wants_in", "wants_out"]
+from math import expm1
+
+__all__ = [
+    "DOWN",
+    "UP",
+    "asked_by_rsi",
+    "confirms",
+    "earns_its_costs",
+    "is_below_limit",
+    "reaches",
+    "simple_return",
+    "wants_in",
+    "wants_out",
+]
+
+UP, DOWN = 1.0, -1.0
+"""What the line ``direction`` of a prediction says. On spot UP means long, and DOWN means flat."""
 
 
 def wants_in(p_up: float, enter: float) -> bool:
@@ -22,3 +38,53 @@ def earns_its_costs(lower_bound: float, needed: float) -> bool:
     costs of buying and selling once.
     """
     return lower_bound > needed
+
+
+def asked_by_rsi(rsi: float, oversold: float, overbought: float) -> float:
+    """Return what an extreme of the relative strength index asks for.
+
+    Parameters
+    ----------
+    rsi : float
+        Wilder's index in [0, 100]; NaN asks for nothing.
+    oversold, overbought : float
+        Below the first it asks for ``UP`` (long), above the second for ``DOWN`` (flat).
+
+    Returns
+    -------
+    float
+        ``UP``, ``DOWN`` or 0.0 between them.
+    """
+    if rsi < oversold:
+        return UP
+    return DOWN if rsi > overbought else 0.0
+
+
+def confirms(wanted: float, direction: float, confidence: float, least: float) -> bool:
+    """Tell whether a model says the wanted direction, surely enough; False for NaN.
+
+    Parameters
+    ----------
+    wanted, direction : float
+        ``UP`` or ``DOWN``: what is asked, and what the model says.
+    confidence : float
+        Calibrated probability in [0.5, 1] that the model is right. One half is no opinion and confirms nothing.
+    least : float
+        Confidence that suffices, in [0.5, 1].
+    """
+    return direction == wanted and confidence > 0.5 and confidence >= least
+
+
+def is_below_limit(risk: float, limit: float) -> bool:
+    """Tell whether a risk score in [0, 100] is below the limit; False for NaN."""
+    return risk < limit
+
+
+def simple_return(log_return: float) -> float:
+    """Return ``exp(r) - 1``: the fraction that a log return gains. NaN stays NaN."""
+    return expm1(log_return)
+
+
+def reaches(value: float, threshold: float) -> bool:
+    """Tell whether a figure is at least as large as its threshold; False for NaN."""
+    return value >= threshold

@@ -22,15 +22,27 @@ from strategies.buy_and_hold import BuyAndHold
 from strategies.catalog import STRATEGIES, check_params, find_strategy
 from strategies.errors import StrategyError
 from strategies.ml_basic import MLBasic
+from strategies.ml_enhanced import MLEnhanced
 from strategies.ml_strategy import MLStrategy
 
 CANDLES = candles_of(random_bars(600, 23, gap=0.0005), "1h")
 ENGINE = ScriptedEngine(CANDLES, smooth_probabilities(len(CANDLES), 5), warming=40)
+RISKS = ScriptedEngine(CANDLES, smooth_probabilities(len(CANDLES), 6), risk=100 * smooth_probabilities(len(CANDLES), 7))
 RISK = {"max_position": 0.9, "stop_loss": 0.03, "take_profit": 0.05, "cooldown_bars": 1}
 COMMON = {"risk": RISK, "round_trip_cost": 0.002}
 
 EXAMPLES = {
     MLBasic: {**COMMON, "models": {"prediction": ENGINE}, "min_edge": "none"},
+    MLEnhanced: {
+        **COMMON,
+        "models": {"direction": ENGINE, "risk": RISKS},
+        "min_edge": "none",
+        "rsi_period": 5,
+        "rsi_timeframe": "2h",
+        "oversold": 45.0,
+        "overbought": 55.0,
+        "max_risk": 55.0,
+    },
     BuyAndHold: COMMON,
 }
 """Parameters with which each strategy trades; what it decides is checked in ``tests/strategies``."""

@@ -23,19 +23,35 @@ class Edges:
 
 
 class ScriptedEngine:
-    """Predict a scripted probability for each open time; bars before ``warm_after_ms`` of history are warming."""
+    """Predict a scripted probability for each open time; bars before ``warm_after_ms`` of history are warming.
 
-    def __init__(self, candles: Candles, p_up: np.ndarray, *, warming: int = 0, window_bars: int = 16, edges=None):
-        self.name, self.timeframe, self.horizon, self.window_bars = "scripted", candles.timeframe, 1, window_bars
+    ``scale`` times twice the distance of the probability from one half is the expected log return. ``risk`` gives a score
+    for each open time, as a risk model does.
+    """
+
+    def __init__(
+        self,
+        candles: Candles,
+        p_up: np.ndarray,
+        *,
+        warming: int = 0,
+        window_bars: int = 16,
+        edges=None,
+        risk=None,
+        scale: float = 0.01,
+        horizon: int = 1,
+    ):
+        self.name, self.timeframe, self.horizon, self.window_bars = "scripted", candles.timeframe, horizon, window_bars
         self.digest, self.trained_until_ms = "0" * 64, 0
         self._times, self._p_up = candles.open_ms, np.asarray(p_up, dtype=np.float64)
         self._first = int(candles.open_ms[min(warming, len(candles) - 1)]) if warming else int(candles.open_ms[0])
-        self._edges = edges
+        self._edges, self._scale = edges, scale
+        self._risk = None if risk is None else np.asarray(risk, dtype=np.float64)
 
     def predict_batch(self, candles: Candles) -> PredictionBatch:
         rows = np.searchsorted(self._times, candles.open_ms)
         p_up = self._p_up[rows]
-        move = 0.01 * (2 * p_up - 1)
+        move = self._scale * (2 * p_up - 1)
         values = np.full((len(candles), len(PREDICTION_COLUMNS)), np.nan)
         values[:, 0] = candles.close * np.exp(move)
         values[:, 1] = move
@@ -44,6 +60,8 @@ class ScriptedEngine:
         values[:, 4] = p_up
         values[:, 5] = candles.close * np.exp(move - 0.02)
         values[:, 6] = candles.close * np.exp(move + 0.02)
+        if self._risk is not None:
+            values[:, 7] = self._risk[rows]
         status = np.where(candles.open_ms < self._first, Status.WARMING, Status.OK).astype(np.int8)
         status[np.isnan(p_up)] = Status.NO_MODEL
         values[status != Status.OK] = np.nan
