@@ -17,7 +17,7 @@ from bot.backtest.feed import CandleFeed
 from bot.broker.fees import FeeSchedule
 from bot.broker.rules import ExchangeRules
 from bot.broker.spot import SpotBroker
-from bot.errors import SeriesNotFound, UsageError
+from bot.errors import ConfigError, SeriesNotFound, UsageError
 from bot.market.store import CandleStore, StoredSeries
 from ml.bundles import open_runner
 from ml.candles import format_ms
@@ -78,7 +78,7 @@ class Assembly:
     trade_from_ms
         Open time of the first bar that may trade.
     models
-        By role, in the config's order.
+        By role, in the order of the strategy's ``roles``, then in the config's; the first is the one that is scored.
     rules
         What the exchange asks of orders: the config's values over those stored beside the candles.
     strategy
@@ -142,11 +142,14 @@ def assemble_backtest(
     """
     config = file.config
     strategy, params = _strategy(file)
-    _check_roles(file, strategy)
+    _check_roles(file, strategy, params)
     _check_series(file, symbol, home)
+    order = list(getattr(strategy, "roles", ()))
     models = bind_models(file, symbol, home, None if callable(cache) else cache)
+    models = tuple(sorted(models, key=lambda bound: order.index(bound.role) if bound.role in order else len(order)))
+    _check_states(file, strategy, models)
     whole = read_series(file, symbol, home)
-    history = _history(file, strategy, models)
+    history = _history(file, strategy, params, models)
     series, trade_from_ms = _cut(file, whole, history)
     if callable(cache):
         opened = cache()
@@ -269,21 +272,43 @@ def _check_series(file: ConfigFile, symbol: str, home: Home) -> str | None:
     return config.data.exchange
 
 
-def _check_roles(file: ConfigFile, strategy: type[Any]) -> None:
-    """Raise ``ConfigError`` where a role that the strategy reads has no model."""
-    bound = list(file.config.models)
-    for role in getattr(strategy, "roles", ()):
-        if role in bound:
+def _check_roles(file: ConfigFile, strategy: type[Any], params: dict[str, Any]) -> None:
+    """Raise ``ConfigError`` where a role that the strategy reads has no model; it says what to train."""
+    bound, roles = list(file.config.models), tuple(getattr(strategy, "roles", ()))
+    needed = strategy.needed_roles(params) if hasattr(strategy, "needed_roles") else tuple((role,) for role in roles)
+    usual = getattr(strategy, "usual_types", {})
+    for group in needed:
+        if any(role in bound for role in group):
             continue
-        spare = [name for name in bound if name not in strategy.roles]
-        near = next((name for name in spare if suggestion(name, [role])), None)
+        spare = [name for name in bound if name not in roles]
+        near = next(((name, role) for name in spare for role in group if suggestion(name, [role])), None)
         name = strategy.__name__
+        if near:
+            message = f"{near[0]!r} is no role of {name}; did you mean {near[1]!r}?"
+            raise file.error(("models", near[0]), message, key=True)
+        ways = [f"'{role}: \"{{symbol}}/{usual.get(role, 'basic')}@latest\"'" for role in group]
+        first = usual.get(group[0], "basic")
         message = (
-            f"{near!r} is no role of {name}; did you mean {role!r}?"
-            if near
-            else f"{name} needs a model for the role {role!r}: add '{role}: \"{{symbol}}/basic@latest\"' to models"
+            f"{name} needs a model for the role {' or '.join(repr(role) for role in group)}: add {' or '.join(ways)} to "
+            f"models; train one with: bot train model {file.config.symbols[0]} --type {first} "
+            f"--timeframe {file.config.timeframe}"
         )
-        raise file.error(("models", near) if near else ("models",), message, key=near is not None)
+        raise file.error(("models",), message)
+
+
+def _check_states(file: ConfigFile, strategy: type[Any], models: tuple[BoundModel, ...]) -> None:
+    """Raise ``ConfigError`` where a model does not speak of what the strategy reads from its role."""
+    reads = getattr(strategy, "reads", {})
+    for bound in models:
+        column, states = reads.get(bound.role), bound.engine.states
+        if column is None or not states or column in states:
+            continue
+        usual = getattr(strategy, "usual_types", {}).get(bound.role, "basic")
+        message = (
+            f"{strategy.__name__} reads the {column} of the role {bound.role!r}, but {bound.reference} says "
+            f"{', '.join(states)}; bind a model that says it, such as {{symbol}}/{usual}@latest"
+        )
+        raise file.error(("models", bound.role), message)
 
 
 def exchange_rules(config: StrategyConfig, stored: ExchangeRules | None) -> ExchangeRules:
@@ -308,28 +333,36 @@ def _strategy(file: ConfigFile) -> tuple[type[Any], dict[str, Any]]:
     try:
         check_params(strategy, params)
     except StrategyError as error:
-        unknown = str(error).startswith("unknown")
-        named = next(
-            (
-                name
-                for name in params
-                if str(error).startswith(f"{name} is ") or (unknown and f"'{name}'" in str(error))
-            ),
-            None,
-        )
-        raise file.error(("params", named) if named else ("params",), str(error), key=unknown) from None
+        raise _of_parameter(file, params, error) from None
     return strategy, params
 
 
-def _history(file: ConfigFile, strategy: type[Any], models: tuple[BoundModel, ...]) -> int | None:
+def _of_parameter(file: ConfigFile, params: dict[str, Any], error: StrategyError) -> ConfigError:
+    """Return the error of a parameter at its place in the file."""
+    unknown = str(error).startswith("unknown")
+    named = next(
+        (name for name in params if str(error).startswith(f"{name} is ") or (unknown and f"'{name}'" in str(error))),
+        None,
+    )
+    return file.error(("params", named) if named else ("params",), str(error), key=unknown)
+
+
+def _history(
+    file: ConfigFile, strategy: type[Any], params: dict[str, Any], models: tuple[BoundModel, ...]
+) -> int | None:
     """Return how many bars before the start must be fed; None for all that there are.
 
-    A strategy may say so by an attribute ``history_bars`` of its class. One of the user's own that does not may read features
-    of any higher timeframe, so it gets everything.
+    A strategy may say so by an attribute ``history_bars`` of its class: a number, or a method of timeframe and parameters.
+    One of the user's own that does not may read features of any higher timeframe, so it gets everything.
     """
     told = getattr(strategy, "history_bars", None)
     if told is None and ":" in file.config.strategy:
         return None
+    if callable(told):
+        try:
+            told = told(file.config.timeframe, params)
+        except StrategyError as error:
+            raise _of_parameter(file, params, error) from None
     return max([_LEAST_HISTORY, int(told or 0), *(bound.engine.window_bars for bound in models)])
 
 

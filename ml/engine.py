@@ -21,6 +21,7 @@ from ml.fingerprints import most_candles
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch, Status
 from ml.recall import Recall
 from ml.record import RECORD_FILE, OutOfSample
+from ml.sequences import candle_reach, find_windows, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 
     from ml.cache import PredictionCache
     from ml.features.blocks import Blocks
+    from ml.sequences import Windows
     from registry.model import StrategyModel
 
     Flags = npt.NDArray[np.bool_]
+    Integers = npt.NDArray[np.int64]
     Row = tuple[float, ...]
 
 __all__ = ["PredictionEngine"]
@@ -95,9 +98,16 @@ class PredictionEngine:
         return 0 if self._bundle is None else self._bundle.horizon
 
     @property
+    def states(self) -> tuple[str, ...]:
+        """Columns of a prediction that the model speaks of; empty without a model."""
+        return () if self._bundle is None else self._bundle.calibration.states
+
+    @property
     def window_bars(self) -> int:
         """Candles, the newest included, that always suffice for a prediction of the newest bar."""
-        return 1 if self._bundle is None else most_candles(self._bundle.schema) + 1
+        if self._bundle is None:
+            return 1
+        return most_candles(self._bundle.schema) + 1 + candle_reach(self._bundle.sequence)
 
     @property
     def cache_hits(self) -> int:
@@ -200,13 +210,20 @@ class PredictionEngine:
             return _NOTHING, int(Status.EXPIRED)
         schema = bundle.schema
         blocks = find_blocks(candles, schema.anchor_bars, schema.index)
-        if candles.off_grid[-1] or not valid_bars(candles, blocks, schema.min_candles)[-1]:
+        valid = valid_bars(candles, blocks, schema.min_candles)
+        if candles.off_grid[-1] or not valid[-1]:
             return _NOTHING, int(Status.WARMING)
-        key, known = recall.bar(candles, blocks)
+        window: Integers | None = None
+        if bundle.sequence > 1:
+            window = _newest_window(candles, valid, bundle.sequence)
+            if window is None:
+                return _NOTHING, int(Status.WARMING)
+        key, known = recall.bar(candles, blocks, None if window is None else int(window[0]))
         if known is not None:
             return known
         try:
-            found = bundle.predict(bundle.pipeline.latest(candles).rows, candles.close[-1:])
+            rows = _newest_rows(bundle, candles, window)
+            found = bundle.predict(rows, candles.close[-1:])
         except Exception as error:  # noqa: BLE001 - a strategy's bar must not end the run: it is told, and logged once
             self._report_failure(error, int(candles.open_ms[-1]))
             return _NOTHING, int(Status.ERROR)
@@ -217,8 +234,8 @@ class PredictionEngine:
     def predict_batch(self, candles: Candles) -> PredictionBatch:
         """Predict every bar.
 
-        A bar is WARMING where its features do not exist yet, and where it is off the grid of the timeframe: such bars stay in
-        windows, but are never scored or traded.
+        A bar is WARMING where its features do not exist yet, where one of the rows that a model of sequences reads does not,
+        and where it is off the grid of the timeframe: such bars stay in the windows of features, but are never scored or traded.
 
         Raises
         ------
@@ -235,9 +252,15 @@ class PredictionEngine:
         schema = bundle.schema
         blocks = find_blocks(candles, schema.anchor_bars, schema.index)
         valid = valid_bars(candles, blocks, schema.min_candles)
-        missing = recall.runs(candles, blocks, _runs(blocks, valid, expired), batch)
+        windows = None
+        if bundle.sequence > 1:
+            windows = find_windows(valid, stretches(candles), bundle.sequence)
+            valid = windows.complete
+        runs = _runs(blocks, valid, expired)
+        oldest = {} if windows is None else {run: windows.oldest(run[1]) for run in runs}
+        missing = recall.runs(candles, blocks, runs, batch, oldest)
         for group in _neighbours(list(missing)):
-            self._compute(bundle, candles, blocks, group, batch)
+            self._compute(bundle, candles, blocks, group, batch, windows)
         recall.keep_runs(missing, batch)
         for where, status in ((candles.off_grid, Status.WARMING), (np.arange(count) >= expired, Status.EXPIRED)):
             batch.values[where] = np.nan
@@ -275,20 +298,31 @@ class PredictionEngine:
         blocks: Blocks,
         group: list[tuple[int, int, int]],
         batch: PredictionBatch,
+        windows: Windows | None,
     ) -> None:
-        """Fill in the runs of neighbouring blocks, from the candles that their slices hold."""
-        first, end = int(blocks.positions[group[0][0], 0]), group[-1][2]
+        """Fill in the runs of neighbouring blocks, from the candles that the slices of their rows hold."""
+        block = group[0][0] if windows is None else blocks.holding(windows.oldest(group[0][1]))
+        first, end = int(blocks.positions[block, 0]), group[-1][2]
         part = candles
         if first or end < len(candles):
             columns = {name: column[first:end] for name, column in candles.columns.items()}
             times = candles.open_ms[first:end]
-            known = (min(int(blocks.start_ms[group[0][0]]), int(times[0])), int(times[-1]) + candles.step_ms)
+            known = (min(int(blocks.start_ms[block]), int(times[0])), int(times[-1]) + candles.step_ms)
             part = Candles.from_columns(candles.timeframe, {"open_ms": times, **columns}, asked=(known,))
         rows = bundle.pipeline.compute(part).rows
         for lo, hi in _spans(group):
-            found = bundle.predict(rows[lo - first : hi - first], candles.close[lo:hi])
-            batch.values[lo:hi] = found.values
-            batch.status[lo:hi] = found.status
+            if windows is None:
+                found = bundle.predict(rows[lo - first : hi - first], candles.close[lo:hi])
+                batch.values[lo:hi] = found.values
+                batch.status[lo:hi] = found.status
+                continue
+            taken = windows.rows(lo, hi - 1)
+            found = bundle.predict(rows[taken - first], candles.close[taken[bundle.sequence - 1 :]])
+            of_bar = (
+                windows.rank[lo:hi] - windows.rank[lo]
+            )  # bars off the grid repeat the one before; they are blanked later
+            batch.values[lo:hi] = found.values[of_bar]
+            batch.status[lo:hi] = found.status[of_bar]
 
     def _report_failure(self, error: Exception, open_ms: int) -> None:
         """Log each kind of failure once with its traceback."""
@@ -296,6 +330,21 @@ class PredictionEngine:
         if kind not in self._failures:
             self._failures.add(kind)
             _LOG.error("%s: no prediction for %s: %s", self.name, format_ms(open_ms), kind, exc_info=error)
+
+
+def _newest_window(candles: Candles, valid: Flags, sequence: int) -> Integers | None:
+    """Return the positions of the rows that the last bar reads; None where its window is not complete."""
+    first = max(0, len(candles) - candle_reach(sequence) - 1)
+    windows = find_windows(valid[first:], stretches(candles, first), sequence)
+    return windows.grid[-sequence:] + first if windows.complete[-1] else None
+
+
+def _newest_rows(bundle: BundleRunner, candles: Candles, window: Integers | None) -> npt.NDArray[np.float32]:
+    """Return the feature rows that the last bar reads."""
+    if window is None:
+        return bundle.pipeline.latest(candles).rows
+    first = int(window[0])
+    return bundle.pipeline.newest(candles, first).rows[window - first]
 
 
 def _runs(blocks: Blocks, valid: Flags, expired: int) -> list[tuple[int, int, int]]:

@@ -63,6 +63,7 @@ def result_document(run: BacktestRun) -> dict[str, Any]:
         "costs": dict(run.costs),
         "min_edge": None if run.edge is None else dict(run.edge),
         "decisions": dict(run.decisions),
+        "strategy": dict(run.summary),
         "predictions": {role: _statuses(batch.status.tolist()) for role, batch in run.predictions.items()},
         "orders_refused": len(run.rejections),
         "data": {

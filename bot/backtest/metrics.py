@@ -192,6 +192,7 @@ def score_forecasts(
     scored = np.zeros(len(candles), dtype=bool)
     scored[rows] = True
     scored &= (batch.status == 0) & decided(forward) & (k % horizon == 0)
+    scored &= np.isfinite(batch.column("p_up"))  # a model of risk or volatility says nothing of direction
     return Forecasts(
         p_up=batch.column("p_up")[scored],
         returns=forward[scored],

@@ -50,6 +50,8 @@ class BacktestRun:
         What was scored out of sample, of the first role.
     decisions : dict
         How often the strategy decided what.
+    summary : dict
+        What else a strategy of ours tells of the run: ``reached`` and ``notes`` (see ``MLStrategy.summary``), and more.
     edge : dict or None
         What ``min_edge`` needed and what the model's record has; None where the strategy does not ask.
     costs : dict
@@ -70,6 +72,7 @@ class BacktestRun:
     figures: Mapping[str, dict[str, Any]]
     forecasts: Forecasts | None
     decisions: Mapping[str, int]
+    summary: Mapping[str, Any]
     edge: Mapping[str, Any] | None
     costs: Mapping[str, float]
     final_value: float
@@ -119,6 +122,7 @@ def run_backtest(
         scored[name] = forecasts
         figures[name] = {**account, **prediction_figures(forecasts)}
     fees = float(figures["all"]["fees_paid"])
+    summary = _summary(strategy)
     slipped = slippage_paid(broker.fills, assembly.config.broker.slippage)
     net = float(curves.equity[-1]) - cash
     return BacktestRun(
@@ -131,7 +135,8 @@ def run_backtest(
         out_of_sample_row=out_row,
         figures=figures,
         forecasts=scored["out_of_sample"],
-        decisions=_decisions(strategy),
+        decisions=summary.pop("counts", {}),
+        summary=summary,
         edge=_edge(strategy, assembly, predicted, first + out_row),
         costs={"gross": net + fees + slipped, "fees": fees, "slippage": slipped, "net": net},
         final_value=float(broker.getvalue()),
@@ -176,18 +181,18 @@ def _scorer(assembly: Assembly, predicted: Mapping[str, PredictionBatch]) -> Cal
     candles, horizon, batch = assembly.candles, bound.engine.horizon, predicted[bound.role]
     index = block_index(candles, str(bound.model.feature_schema.get("index", "calendar")))
     kept = bound.model.metrics.get("baselines")
-    if isinstance(kept, dict):
+    if isinstance(kept, dict) and all(field.name in kept for field in fields(Baselines)):
         baselines = Baselines(**{field.name: kept[field.name] for field in fields(Baselines)})
     else:
         baselines = training_baselines(candles, horizon, bound.engine.trained_until_ms, index)
     return lambda rows: score_forecasts(candles, batch, horizon, rows, baselines, index)
 
 
-def _decisions(strategy: Any) -> dict[str, int]:
-    """Return the counts of a strategy of ours; nothing for one that keeps none."""
+def _summary(strategy: Any) -> dict[str, Any]:
+    """Return what a strategy of ours tells of the run; nothing for one that tells nothing."""
     summary = getattr(strategy, "summary", None)
     found = summary() if callable(summary) else {}
-    return dict(found.get("counts", {})) if isinstance(found, dict) else {}
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def _edge(
