@@ -11,7 +11,9 @@ import typer
 
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
+from bot.errors import UsageError
 from bot.home import Home
+from registry.errors import suggestion
 
 if TYPE_CHECKING:
     from bot.market.store import CandleStore, MergeReport
@@ -26,9 +28,28 @@ app = typer.Typer(help="Candles: import, download, simulate, list and check them
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV (plain, .gz, .zip), Parquet or Feather.")],
-    symbol: Annotated[str, typer.Option("--symbol", help="Such as BTCUSDT or BTC/USDT.")],
-    timeframe: TimeframeOption,
+    symbol: Annotated[str | None, typer.Option("--symbol", help="Of candles: such as BTCUSDT or BTC/USDT.")] = None,
+    timeframe: Annotated[str | None, typer.Option("--timeframe", help="Of candles: 1m, 5m, 1h, 1d.")] = None,
     exchange: Annotated[str, typer.Option("--exchange", help="Source name to store it under.")] = "local",
+    kind: Annotated[str, typer.Option("--kind", help="candles, or sentiment: a time and a value a row.")] = "candles",
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of sentiment: what to call it [default: fear_and_greed].")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="Of sentiment: value=NAME or time=NAME in the file.")
+    ] = None,
+    scale: Annotated[
+        tuple[float, float], typer.Option("--scale", help="Of sentiment: values of extreme fear and extreme greed.")
+    ] = (0.0, 100.0),
+    publication_delay: Annotated[
+        str | None,
+        typer.Option(
+            "--publication-delay", help="Of sentiment: how long after its time a value is known [default: 0s]."
+        ),
+    ] = None,
+    max_age: Annotated[
+        str | None, typer.Option("--max-age", help="Of sentiment: after this a value says nothing [default: 7d].")
+    ] = None,
     sort: Annotated[bool, typer.Option("--sort", help="Put rows in order of time.")] = False,
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="Leave out rows that repeat another in every value.")
@@ -40,7 +61,35 @@ def import_file(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a file of candles, judge it, and merge it into the store."""
+    """Read a file of candles or of sentiment, judge it, and merge it into the store."""
+    if kind == "sentiment":
+        from bot.cli.data_sentiment import import_sentiment
+
+        if symbol is not None or timeframe is not None or widen_ranges:
+            raise UsageError("a series of sentiment has no --symbol, --timeframe or --widen-ranges: it has a --name")
+        import_sentiment(
+            Report(as_json=as_json),
+            Home.resolve(home).candles,
+            file,
+            _now_ms(),
+            name=name,
+            columns=column or [],
+            scale=scale,
+            delay=publication_delay,
+            max_age=max_age,
+            sort=sort,
+            drop_duplicates=drop_duplicates,
+            replace=replace,
+        )
+        return
+    if kind != "candles":
+        raise UsageError(f"--kind {kind!r}: expected candles or sentiment{suggestion(kind, ('candles', 'sentiment'))}")
+    if symbol is None or timeframe is None:
+        missing = "--symbol" if symbol is None else "--timeframe"
+        raise UsageError(f"candles need {missing}: bot data import {file.name} --symbol BTCUSDT --timeframe 1h")
+    if name or column or publication_delay or max_age or scale != (0.0, 100.0):
+        raise UsageError("--name, --column, --scale, --publication-delay and --max-age are for --kind sentiment")
+
     from bot.market.importer import read_candles
     from bot.market.quality import find_gaps
     from bot.market.series_file import MarketTerms
@@ -163,6 +212,7 @@ def synth(
 @app.command("list")
 def list_series(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show every series in the store."""
+    from bot.cli.data_sentiment import list_sentiment
     from bot.market.listing import describe_series
 
     store = _store(home)
@@ -176,7 +226,8 @@ def list_series(home: HomeOption = None, as_json: JsonOption = False) -> None:
     for row in rows:
         if row["problem"]:
             report.line(f"problem: {row['problem']}")
-    report.document({"root": str(store.root), "series": rows})
+    sentiment = list_sentiment(report, store.root)
+    report.document({"root": str(store.root), "series": rows, "sentiment": sentiment})
 
 
 @app.command("check")

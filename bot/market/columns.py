@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bot.errors import DataError
+from bot.errors import DataError, UsageError
 from ml.candles import OPTIONAL_COLUMNS, PRICE_COLUMNS
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["DATE", "IGNORED_TEXT", "TIME", "match_columns"]
+__all__ = ["DATE", "IGNORED_TEXT", "TIME", "VALUE", "match_columns", "match_side_columns"]
 
 TIME = "time"
 DATE = "date"  # a date whose time of day stands in the column `TIME`
+VALUE = "value"
 
 IGNORED_TEXT = "prices are taken as traded, not adjusted: splits and dividends show as jumps"
 
@@ -43,6 +44,8 @@ _ALIASES: dict[str, tuple[str, ...]] = {
         "taker_buy_quote", "taker_buy_quote_volume", "taker_buy_quote_asset_volume", "taker_quote_vol", "tb_quote_av",
     ),
 }  # fmt: skip
+
+_VALUES = ("value", "sentiment", "score", "fng_value", "fear_greed", "fear_and_greed", "fgi", "fng")
 
 
 def match_columns(path: Path, names: Sequence[str]) -> dict[str, int]:
@@ -84,6 +87,45 @@ def match_columns(path: Path, names: Sequence[str]) -> dict[str, int]:
     if plain[times[0]] == "time" and "date" in plain:
         found[DATE] = plain.index("date")
     return {name: found[name] for name in (DATE, TIME, *PRICE_COLUMNS, *OPTIONAL_COLUMNS) if name in found}
+
+
+def match_side_columns(path: Path, names: Sequence[str], chosen: Mapping[str, str]) -> dict[str, int]:
+    """Return the positions of the time and the value of a side series.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    names
+        Column names as written.
+    chosen
+        Names of the columns `TIME` and `VALUE` where the user gave them.
+
+    Raises
+    ------
+    UsageError
+        When a column that the user named is not there.
+    DataError
+        When no column is known as a time or a value.
+    """
+    plain = [_plain(name) for name in names]
+    found: dict[str, int] = {}
+    for ours, aliases in ((VALUE, _VALUES), (TIME, _TIMES)):
+        if ours in chosen:
+            wanted = _plain(chosen[ours])
+            if wanted not in plain:
+                near = suggestion(wanted, plain)
+                raise UsageError(f"{path.name} has no column {chosen[ours]!r}{near} (there: {', '.join(names)})")
+            found[ours] = plain.index(wanted)
+            continue
+        places = [plain.index(alias) for alias in aliases if alias in plain]
+        left = [place for place in places if place not in found.values()]
+        if not left:
+            raise DataError(
+                f"{path.name} has no {ours} column: its columns are {', '.join(names)}; name it with --column {ours}=NAME"
+            )
+        found[ours] = left[0]
+    return found
 
 
 def _plain(name: str) -> str:

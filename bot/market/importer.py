@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["Imported", "read_candles"]
+__all__ = ["Imported", "read_candles", "read_numbers", "read_times"]
 
 _FEWEST_BARS = 2
 _ROUNDING = 1e-6  # how far open or close may lie outside low and high and still be a rounding of the source
@@ -93,11 +93,11 @@ def read_candles(
     table = read_table(path)
     where = match_columns(path, table.names)
     notes = _unused(table, where)
-    times = align_days(_times(table, where), step)
-    columns = {name: _numbers(table, where[name], name) for name in PRICE_COLUMNS}
+    times = align_days(read_times(table, where), step)
+    columns = {name: read_numbers(table, where[name], name) for name in PRICE_COLUMNS}
     for name in OPTIONAL_COLUMNS:
         if name in where:
-            columns[name] = _numbers(table, where[name], name)
+            columns[name] = read_numbers(table, where[name], name)
     if times.note:
         notes.append(times.note)
     columns, dropped = _without_empty_volume(table, columns, where)
@@ -141,7 +141,8 @@ class _Rows:
         return DataError(f"{self.table.place(row)} ({format_ms(int(self.open_ms[row]))}): {text}")
 
 
-def _times(table: RawTable, where: dict[str, int]) -> ParsedTimes:
+def read_times(table: RawTable, where: dict[str, int]) -> ParsedTimes:
+    """Return the times of a table's rows; what is no time is an error that names its line."""
     column = table.columns[where[TIME]]
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         if column.null_count:
@@ -159,7 +160,7 @@ def _times(table: RawTable, where: dict[str, int]) -> ParsedTimes:
     return parse_times(["" if value is None else value for value in values], table.place)
 
 
-def _numbers(table: RawTable, place: int, name: str) -> Floats:
+def read_numbers(table: RawTable, place: int, name: str) -> Floats:
     """Return a column as numbers; empty cells become NaN and are judged later, text is refused here."""
     column = table.columns[place]
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["DAY_MS", "ParsedTimes", "align_days", "parse_moment", "parse_times"]
+__all__ = ["DAY_MS", "ParsedTimes", "align_days", "parse_duration", "parse_moment", "parse_times"]
 
 DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
@@ -33,6 +33,8 @@ _EXPECTED = "expected ISO such as 2024-01-31T09:00:00Z, or epoch seconds, millis
 _ZONE = r"(?i):\d\d(?:\.\d+)?\s*(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d|[+-]\d\d)$"
 _ZONE_END = r"(?i)\s*(?:Z|UTC|GMT|[+-]\d\d:?\d\d|[+-]\d\d)$"
 _YEAR_FIRST = r"^(\d{4})[./](\d{1,2})[./](\d{1,2})($|[ T])"
+_DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
+_LENGTHS = {"s": 1_000, "m": 60_000, "h": _HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
 _COMPACT_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 
 
@@ -79,6 +81,20 @@ def parse_moment(text: str, *, whole_day: bool = False) -> int:
     if whole_day and len(text.strip()) <= len("2024-01-31"):
         moment += timedelta(days=1)
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def parse_duration(text: str) -> int:
+    """Return milliseconds of ``0s``, ``30m``, ``1h`` or ``7d``.
+
+    Raises
+    ------
+    UsageError
+        When it is not a whole number with one of the units s, m, h, d, w.
+    """
+    found = _DURATION.fullmatch(text.strip().lower())
+    if not found:
+        raise UsageError(f"{text!r} is no length of time: expected such as 0s, 30m, 1h or 7d")
+    return int(found[1]) * _LENGTHS[found[2]]
 
 
 def parse_times(values: Sequence[Any] | npt.NDArray[Any], place: Callable[[int], str]) -> ParsedTimes:
