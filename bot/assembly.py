@@ -19,10 +19,11 @@ from bot.broker.rules import ExchangeRules
 from bot.broker.spot import SpotBroker
 from bot.errors import ConfigError, SeriesNotFound, UsageError
 from bot.market.store import CandleStore, StoredSeries
+from bot.roles import check_roles, check_states
 from ml.bundles import open_runner
 from ml.candles import format_ms
 from ml.engine import PredictionEngine
-from registry.errors import ModelNotFound, NoChampion, RegistryError, suggestion
+from registry.errors import ModelNotFound, NoChampion, RegistryError
 from registry.store import PredictionModelRegistry
 from strategies.catalog import check_params, find_strategy
 from strategies.errors import StrategyError, UnknownStrategy
@@ -142,12 +143,12 @@ def assemble_backtest(
     """
     config = file.config
     strategy, params = _strategy(file)
-    _check_roles(file, strategy, params)
+    check_roles(file, strategy, params)
     _check_series(file, symbol, home)
     order = list(getattr(strategy, "roles", ()))
     models = bind_models(file, symbol, home, None if callable(cache) else cache)
     models = tuple(sorted(models, key=lambda bound: order.index(bound.role) if bound.role in order else len(order)))
-    _check_states(file, strategy, models)
+    check_states(file, strategy, models)
     whole = read_series(file, symbol, home)
     history = _history(file, strategy, params, models)
     series, trade_from_ms = _cut(file, whole, history)
@@ -270,45 +271,6 @@ def _check_series(file: ConfigFile, symbol: str, home: Home) -> str | None:
         except UsageError as error:
             raise file.error(("data",), str(error)) from None
     return config.data.exchange
-
-
-def _check_roles(file: ConfigFile, strategy: type[Any], params: dict[str, Any]) -> None:
-    """Raise ``ConfigError`` where a role that the strategy reads has no model; it says what to train."""
-    bound, roles = list(file.config.models), tuple(getattr(strategy, "roles", ()))
-    needed = strategy.needed_roles(params) if hasattr(strategy, "needed_roles") else tuple((role,) for role in roles)
-    usual = getattr(strategy, "usual_types", {})
-    for group in needed:
-        if any(role in bound for role in group):
-            continue
-        spare = [name for name in bound if name not in roles]
-        near = next(((name, role) for name in spare for role in group if suggestion(name, [role])), None)
-        name = strategy.__name__
-        if near:
-            message = f"{near[0]!r} is no role of {name}; did you mean {near[1]!r}?"
-            raise file.error(("models", near[0]), message, key=True)
-        ways = [f"'{role}: \"{{symbol}}/{usual.get(role, 'basic')}@latest\"'" for role in group]
-        first = usual.get(group[0], "basic")
-        message = (
-            f"{name} needs a model for the role {' or '.join(repr(role) for role in group)}: add {' or '.join(ways)} to "
-            f"models; train one with: bot train model {file.config.symbols[0]} --type {first} "
-            f"--timeframe {file.config.timeframe}"
-        )
-        raise file.error(("models",), message)
-
-
-def _check_states(file: ConfigFile, strategy: type[Any], models: tuple[BoundModel, ...]) -> None:
-    """Raise ``ConfigError`` where a model does not speak of what the strategy reads from its role."""
-    reads = getattr(strategy, "reads", {})
-    for bound in models:
-        column, states = reads.get(bound.role), bound.engine.states
-        if column is None or not states or column in states:
-            continue
-        usual = getattr(strategy, "usual_types", {}).get(bound.role, "basic")
-        message = (
-            f"{strategy.__name__} reads the {column} of the role {bound.role!r}, but {bound.reference} says "
-            f"{', '.join(states)}; bind a model that says it, such as {{symbol}}/{usual}@latest"
-        )
-        raise file.error(("models", bound.role), message)
 
 
 def exchange_rules(config: StrategyConfig, stored: ExchangeRules | None) -> ExchangeRules:

@@ -43,6 +43,8 @@ class MLStrategy(bt.Strategy):
         Roles that the class reads with ``model``, the most important first; see ``needed_roles``.
     usual_types : dict of str
         The type of model that usually plays a role, for messages; ``basic`` where a role is not named.
+    reads : dict of str
+        By role, a column of a prediction that its model must state; the program refuses one that does not.
     counts : Counter
         How often what was decided: ``entries``, ``exits_by_signal``, ``blocked_by_min_edge``, ...
     bars : int
@@ -51,6 +53,7 @@ class MLStrategy(bt.Strategy):
 
     roles: ClassVar[tuple[str, ...]] = ()
     usual_types: ClassVar[Mapping[str, str]] = {}
+    reads: ClassVar[Mapping[str, str]] = {}
     params: ClassVar[Any] = (
         ("models", None),
         ("risk", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
 from dataclasses import dataclass, fields
@@ -189,10 +190,18 @@ def _scorer(assembly: Assembly, predicted: Mapping[str, PredictionBatch]) -> Cal
 
 
 def _summary(strategy: Any) -> dict[str, Any]:
-    """Return what a strategy of ours tells of the run; nothing for one that tells nothing."""
+    """Return what a strategy tells of the run as plain data; what JSON cannot hold is left out."""
     summary = getattr(strategy, "summary", None)
     found = summary() if callable(summary) else {}
-    return dict(found) if isinstance(found, dict) else {}
+    return {name: value for name, value in found.items() if _is_plain(value)} if isinstance(found, dict) else {}
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _edge(

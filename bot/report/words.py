@@ -20,9 +20,11 @@ __all__ = [
     "number",
     "percent",
     "points",
+    "reached_rows",
     "refusal_words",
     "round_trip",
     "sample_words",
+    "strategy_words",
     "tiles",
     "verdicts",
 ]
@@ -220,6 +222,7 @@ def verdicts(document: Mapping[str, Any]) -> list[str]:
             "not established. Take this run as an experiment."
         )
     lines += market_words(document)
+    lines += strategy_words(document)
     lines += edge_words(document)
     lines += limit_words(document)
     lines += refusal_words(document)
@@ -284,6 +287,28 @@ def market_words(document: Mapping[str, Any]) -> list[str]:
         "Real markets are not so kind."
     )
     return [text]
+
+
+def strategy_words(document: Mapping[str, Any]) -> list[str]:
+    """Return what the strategy itself has to say of the run: how many bars reached its thresholds."""
+    notes = document["strategy"].get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def reached_rows(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the rows of the table of thresholds: what was asked, how many bars reached it, and their share."""
+    rows = document["strategy"].get("reached")
+    if not isinstance(rows, list):
+        return []
+    return [
+        (
+            str(row["what"]),
+            f"{row['bars']:,} of {row['of']:,}",
+            percent(row["bars"] / row["of"], 2) if row["of"] else _DASH,
+        )
+        for row in rows
+        if isinstance(row, dict) and {"what", "bars", "of"} <= row.keys()
+    ]
 
 
 def edge_words(document: Mapping[str, Any]) -> list[str]:
