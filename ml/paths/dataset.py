@@ -56,6 +56,11 @@ class PathDataset(Dataset):
         return flags
 
     @cached_property
+    def ties(self) -> Flags:
+        """No bar: a path may stand still."""
+        return np.zeros(len(self), dtype=np.bool_)
+
+    @cached_property
     def scored(self) -> Flags:
         """Bars whose next close is known."""
         return self.labelled
@@ -67,7 +72,7 @@ class PathDataset(Dataset):
         return replace(self, **{name: getattr(self, name)[first:] for name in arrays})
 
     def scaled(self, column: str) -> Floats:
-        """Return one column of ``next_candle`` in units of ``sigma``, cut at `LARGEST_MOVE`; 0 where sigma is not positive."""
+        """Return one column of ``next_candle`` in units of ``sigma``, cut at `LARGEST_MOVE`; 0 where there is no sigma."""
         known = np.isfinite(self.sigma) & (self.sigma > 0)
         scale = np.where(known, self.sigma, np.inf)
         moves = self.next_candle[:, NEXT_CANDLE.index(column)] / scale

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ml.errors import UnknownPredictor
+from ml.predictors.autoregressive import AutoregressivePricePredictor
 from ml.predictors.basic import BasicPredictor
+from ml.predictors.multi_ohlc import MultiOHLCPredictor
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PREDICTORS", "architectures", "predictor_class", "predictor_names"]
 
-PREDICTORS: tuple[type[Predictor], ...] = (BasicPredictor,)
+PREDICTORS: tuple[type[Predictor], ...] = (BasicPredictor, AutoregressivePricePredictor, MultiOHLCPredictor)
 """Every family and architecture; the first of a type is its default."""
 
 

@@ -9,18 +9,24 @@ import pkgutil
 
 import numpy as np
 import pytest
-from planted_data import planted_dataset
+from planted_data import planted_dataset, with_next_candles
 
 import ml.predictors
 from ml.bundles import MODEL_FILES
 from ml.errors import BrokenModel, InvalidParameter, TrainingFailed, UnknownPredictor
 from ml.predictors.catalogue import PREDICTORS, predictor_class, predictor_names
 from ml.predictors.contract import FittedPredictor, Predictor
+from ml.runners import LightGBMRunner
 
 QUICK = {
     "basic-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
+    "autoregressive-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
+    "multi_ohlc-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
 }
 """Parameters that keep each family quick here, by type and architecture; a family without an entry fails."""
+
+PATH_FILES = dict.fromkeys(("open.txt", "high.txt", "low.txt", "close.txt"), LightGBMRunner.from_text)
+"""What a path of candles is made of; ``ml.paths.bundle`` runs them together."""
 
 FAMILIES = {f"{family.type_name}-{family.architecture}": family for family in PREDICTORS}
 
@@ -34,7 +40,7 @@ def name(request):
 
 @pytest.fixture
 def dataset():
-    return planted_dataset(900, edge=0.25, features=5)
+    return with_next_candles(planted_dataset(900, edge=0.25, features=5))
 
 
 @pytest.fixture
@@ -116,9 +122,10 @@ def test_scores_survive_the_files_to_the_bit(name, dataset, positions):
 def test_the_runner_of_a_bundle_says_the_same_to_the_bit(name, dataset, positions):
     fitted = fit(name, dataset, positions)
     files = fitted.to_files()
-    known = [file for file in files if file in MODEL_FILES]
-    assert len(known) == 1, "ml.bundles must know how to run exactly one of the files"
-    runner = MODEL_FILES[known[0]](files[known[0]])
+    known = [file for file in files if file in MODEL_FILES or file in PATH_FILES]
+    assert known, "ml.bundles must know how to run one of the files"
+    assert len(known) == 1 or FAMILIES[name].task == "path", "ml.bundles must know how to run exactly one of the files"
+    runner = {**PATH_FILES, **MODEL_FILES}[known[-1]](files[known[-1]])  # of a path of candles: that of the close
     rows = dataset.rows.copy()
     rows[::17, 2] = np.nan
     assert runner.scores(rows).tobytes() == fitted.scores(rows).tobytes()

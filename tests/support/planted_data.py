@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
 from ml.dataset import Dataset
+from ml.paths.dataset import PathDataset
 
 HOUR = 3_600_000
 
@@ -49,3 +52,12 @@ def planted_dataset(
         usable=np.ones(len(keep), dtype=bool),
         horizon=horizon,
     )
+
+
+def with_next_candles(dataset: Dataset, seed: int = 0) -> PathDataset:
+    """Return the same rows with a next candle each: its close is that of the label, gap and wicks are noise."""
+    generator = np.random.default_rng(seed)
+    arrays = {field.name: getattr(dataset, field.name) for field in fields(dataset)}
+    noise = generator.normal(0, dataset.sigma[:, None], (len(dataset), 3))
+    parts = [0.1 * noise[:, 0], np.abs(noise[:, 1]), np.abs(noise[:, 2]), dataset.returns]
+    return PathDataset(**arrays, next_candle=np.stack(parts, axis=1))
