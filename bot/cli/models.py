@@ -285,10 +285,10 @@ def _registry(root: Path) -> PredictionModelRegistry:
 
 
 def _runnable(root: Path) -> PredictionModelRegistry:
-    from ml.bundles import open_runner
+    from ml.engines import open_bundle
     from registry.store import PredictionModelRegistry
 
-    return PredictionModelRegistry(root, open_runner)
+    return PredictionModelRegistry(root, open_bundle)
 
 
 def _key(registry: PredictionModelRegistry, symbol: str, model_type: str, timeframe: str | None) -> ModelKey:

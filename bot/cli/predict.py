@@ -43,10 +43,10 @@ def predict(
     model = _select(place, symbol, model_type, timeframe, version)
 
     from bot.market.store import CandleStore
-    from ml.engine import PredictionEngine
+    from ml.engines import open_engine
 
     series = CandleStore(place.candles).read(model.symbol, model.timeframe, exchange)
-    engine = PredictionEngine(model)
+    engine = open_engine(model)
     found = engine.predict(series.candles)
     document = _document(found, engine, model, series, datetime.now(UTC))
     report = Report(as_json=as_json)
