@@ -10,7 +10,7 @@ import math
 
 from numba import njit
 
-__all__ = ["calibrated_probability", "publish"]
+__all__ = ["calibrated_probability", "probability", "publish"]
 
 
 @njit(cache=True)
@@ -22,7 +22,8 @@ def _sigmoid(x):
 
 
 @njit(cache=True)
-def _probability(score, slope, scale):
+def probability(score, slope, scale):
+    """Return ``sigmoid(slope scale tanh(score / scale))``; a ``scale`` of 0 stands for one without end."""
     if scale > 0.0:
         return _sigmoid(slope * (scale * math.tanh(score / scale)))
     return _sigmoid(slope * score)
@@ -35,7 +36,7 @@ def calibrated_probability(raw, slope, scale, out):
     A ``scale`` of 0 stands for one without end: ``sigmoid(slope raw)``.
     """
     for i in range(raw.shape[0]):
-        out[i] = _probability(raw[i], slope, scale) if math.isfinite(raw[i]) else math.nan
+        out[i] = probability(raw[i], slope, scale) if math.isfinite(raw[i]) else math.nan
 
 
 @njit(cache=True)
@@ -52,7 +53,7 @@ def publish(raw, sigma, close, slope, scale, return_per_edge, low, high, out):
         if not (math.isfinite(s) and math.isfinite(v) and math.isfinite(c)) or v < 0.0 or c <= 0.0:
             out[i, :] = math.nan
             continue
-        p = _probability(s, slope, scale)
+        p = probability(s, slope, scale)
         expected = v * (return_per_edge * (2.0 * p - 1.0))
         out[i, 0] = c * math.exp(expected)
         out[i, 1] = expected
