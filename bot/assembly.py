@@ -20,9 +20,8 @@ from bot.broker.spot import SpotBroker
 from bot.errors import ConfigError, SeriesNotFound, UsageError
 from bot.market.store import CandleStore, StoredSeries
 from bot.roles import check_roles, check_states
-from ml.bundles import open_runner
 from ml.candles import format_ms
-from ml.engine import PredictionEngine
+from ml.engines import open_bundle, open_engine
 from registry.errors import ModelNotFound, NoChampion, RegistryError
 from registry.store import PredictionModelRegistry
 from strategies.catalog import check_params, find_strategy
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from bot.home import Home
     from ml.cache import PredictionCache
     from ml.candles import Candles
+    from ml.engine import PredictionEngine
     from registry.model import StrategyModel
     from registry.names import ModelReference
 
@@ -154,7 +154,7 @@ def assemble_backtest(
     series, trade_from_ms = _cut(file, whole, history)
     if callable(cache):
         opened = cache()
-        models = tuple(replace(bound, engine=PredictionEngine(bound.model, cache=opened)) for bound in models)
+        models = tuple(replace(bound, engine=open_engine(bound.model, cache=opened)) for bound in models)
     rules = exchange_rules(config, series.rules)
     broker = SpotBroker(
         rules=rules,
@@ -213,7 +213,7 @@ def bind_models(
     InvalidBundle, BrokenModel
         When the bundle is damaged.
     """
-    registry = PredictionModelRegistry(home.models, open_runner)
+    registry = PredictionModelRegistry(home.models, open_bundle)
     bound = []
     for role, wanted in file.config.models.items():
         reference = wanted.reference(symbol)
@@ -232,7 +232,7 @@ def bind_models(
             raise file.error(("models", role), str(error)) from None
         except RegistryError as error:
             raise type(error)(f"{file.error(('models', role), str(error))}") from error
-        bound.append(BoundModel(role, reference, model, PredictionEngine(model, cache=cache)))
+        bound.append(BoundModel(role, reference, model, open_engine(model, cache=cache)))
     return tuple(bound)
 
 
