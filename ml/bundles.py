@@ -13,9 +13,11 @@ from ml.errors import BrokenModel, SchemaMismatch
 from ml.features.pipeline import FeaturePipeline
 from ml.features.schema import FeatureSchema
 from ml.golden import check_golden, golden_windows
+from ml.onnx_runner import OnnxRunner
 from ml.predictions import PREDICTION_COLUMNS, PredictionBatch, Status
 from ml.publishing import Publisher, read_publisher
 from ml.runners import LightGBMRunner, Runner
+from ml.sequences import find_windows, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MODEL_FILES", "BundleRunner", "RowPredictions", "build_golden", "open_files", "open_runner"]
 
-MODEL_FILES: dict[str, Callable[[bytes], Runner]] = {"model.txt": LightGBMRunner.from_text}
+MODEL_FILES: dict[str, Callable[[bytes], Runner]] = {
+    "model.txt": LightGBMRunner.from_text,
+    "model.onnx": OnnxRunner.from_bytes,
+}
 """Model files that this program can run, and what opens each."""
 
 _CONFIDENCE = PREDICTION_COLUMNS.index("confidence")
@@ -70,6 +75,11 @@ class BundleRunner:
     place
         Name of the bundle in messages.
 
+    Attributes
+    ----------
+    sequence : int
+        Rows that one prediction reads, the bar's own included.
+
     Raises
     ------
     BrokenModel
@@ -86,6 +96,7 @@ class BundleRunner:
         if VOLATILITY_FEATURE not in schema.names:
             raise BrokenModel(f"{place}: the feature schema lacks {VOLATILITY_FEATURE}, which scales the bands")
         self._volatility = schema.names.index(VOLATILITY_FEATURE)
+        self.sequence = runner.sequence
 
     @property
     def horizon(self) -> int:
@@ -97,8 +108,8 @@ class BundleRunner:
 
         Parameters
         ----------
-        rows : float32 array, shape (n, F)
-            Columns in the order of the schema.
+        rows : float32 array, shape (n + sequence - 1, F)
+            Columns in the order of the schema; one prediction for each complete window.
         close : float64 array, shape (n,), optional
             Closes of the bars in the quote currency; without them price, low and high are NaN.
 
@@ -113,8 +124,8 @@ class BundleRunner:
             When the rows are not float32 or have another number of columns.
         """
         score = self.runner.scores(rows)
-        sigma = rows[:, self._volatility].astype(np.float64)
-        values = self.calibration.publish(score, sigma, np.ones(len(rows)) if close is None else close)
+        sigma = rows[self.sequence - 1 :, self._volatility].astype(np.float64)
+        values = self.calibration.publish(score, sigma, np.ones(len(sigma)) if close is None else close)
         status = np.where(np.isnan(values[:, _CONFIDENCE]), Status.ERROR, Status.OK).astype(np.int8)
         if close is None:
             values[:, _PRICES] = np.nan
@@ -124,9 +135,16 @@ class BundleRunner:
         """Predict every bar; those that have no features yet are WARMING."""
         matrix = self.pipeline.compute(candles)
         batch = PredictionBatch.absent(len(candles), Status.WARMING)
-        found = self.predict(matrix.rows[matrix.valid], candles.close[matrix.valid])
-        batch.values[matrix.valid] = found.values
-        batch.status[matrix.valid] = found.status
+        if self.sequence == 1:
+            bars, rows = np.flatnonzero(matrix.valid), matrix.rows[matrix.valid]
+        else:
+            windows = find_windows(matrix.valid, stretches(candles), self.sequence)
+            bars = windows.grid[self.sequence - 1 :]
+            rows = matrix.rows[windows.grid]
+        found = self.predict(rows, candles.close[bars])
+        done = np.ones(len(bars), dtype=np.bool_) if self.sequence == 1 else windows.complete[bars]
+        batch.values[bars[done]] = found.values[done]
+        batch.status[bars[done]] = found.status[done]
         return batch
 
 

@@ -235,7 +235,7 @@ class PredictionEngine:
         """Predict every bar.
 
         A bar is WARMING where its features do not exist yet, where one of the rows that a model of sequences reads does not,
-        and where it is off the grid of the timeframe: such bars stay in the windows of features, but are never scored or traded.
+        and where it is off the grid of the timeframe: such bars stay in windows of features, but are never scored or traded.
 
         Raises
         ------

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Bytes = npt.NDArray[np.uint8]
 
-__all__ = ["FINGERPRINT_BYTES", "fingerprints", "most_candles", "newest_fingerprint"]
+__all__ = ["FINGERPRINT_BYTES", "earlier_blocks", "fingerprints", "most_candles", "newest_fingerprint"]
 
 FINGERPRINT_BYTES = 16
 _PRICES = ("open", "high", "low", "close")
@@ -67,15 +67,35 @@ def fingerprints(candles: Candles, schema: FeatureSchema, blocks: Blocks | None 
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(out.shape)
 
 
-def newest_fingerprint(candles: Candles, schema: FeatureSchema, blocks: Blocks | None = None) -> bytes:
-    """Return the fingerprint of the last bar, 16 bytes, equal to the last row of `fingerprints`; only its slice is hashed."""
+def newest_fingerprint(
+    candles: Candles, schema: FeatureSchema, blocks: Blocks | None = None, oldest: int | None = None
+) -> bytes:
+    """Return the fingerprint of the last bar, 16 bytes, equal to the last row of `fingerprints`; only its slice is hashed.
+
+    For a model of sequences ``oldest`` is the position of the first row that it reads: the fingerprints of the last bars of
+    the earlier blocks that hold rows of the window stand before it, 16 bytes each, since those rows see other slices.
+    """
     blocks = blocks or find_blocks(candles, schema.anchor_bars, schema.index)
-    first, begin, _ = blocks.positions[-1].tolist()
-    packed = _pack(candles, schema, first)
-    border = begin - first
-    state = _state(_header(candles, schema), int(blocks.numbers[-1]), packed[:border].data)
-    state.update(packed[border:].data)
-    return state.digest()
+    newest = len(blocks) - 1
+    taken = [] if oldest is None else earlier_blocks(blocks, newest, oldest)
+    start = int(blocks.positions[taken[0] if taken else newest, 0])
+    packed = _pack(candles, schema, start)
+    header = _header(candles, schema)
+    parts = []
+    for block in (*taken, newest):
+        first, begin, end = (blocks.positions[block] - start).tolist()
+        state = _state(header, int(blocks.numbers[block]), packed[first:begin].data)
+        state.update(packed[begin:end].data)
+        parts.append(state.digest())
+    return b"".join(parts)
+
+
+def earlier_blocks(blocks: Blocks, block: int, oldest: int) -> list[int]:
+    """Return the blocks before ``block`` that hold candles from position ``oldest`` on: those that a window reaches into.
+
+    What the rows of the window in such a block see is covered by the fingerprint of its last bar.
+    """
+    return list(range(blocks.holding(oldest), block))
 
 
 def most_candles(schema: FeatureSchema) -> int:

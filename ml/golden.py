@@ -15,11 +15,13 @@ from ml.dataset import VOLATILITY_FEATURE
 from ml.errors import BrokenModel, InvalidCandles, NotEnoughBars
 from ml.features.blocks import Blocks, find_blocks, valid_bars
 from ml.predictions import PREDICTION_COLUMNS
+from ml.sequences import find_windows, stretches
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ml.bundles import BundleRunner
+    from ml.sequences import Windows
 
 __all__ = ["GOLDEN_VERSION", "check_golden", "golden_windows"]
 
@@ -37,17 +39,36 @@ def golden_windows(candles: Candles, bundle: BundleRunner) -> dict[str, Any]:
     Raises
     ------
     NotEnoughBars
-        When no candle has features.
+        When no candle has features, or none a whole window of them.
     """
     schema = bundle.schema
     blocks = find_blocks(candles, schema.anchor_bars, schema.index)
     valid = valid_bars(candles, blocks, schema.min_candles)
     if not valid.any():
         raise NotEnoughBars(f"none of {len(candles)} candles has features: nothing to build the self-test from")
+    windows = None
+    if bundle.sequence > 1:
+        windows = find_windows(valid, stretches(candles), bundle.sequence)
+        valid = windows.complete
+        if not valid.any():
+            raise NotEnoughBars(
+                f"no {bundle.sequence} candles in a row have features: nothing to build the self-test from"
+            )
     return {
         "schema_version": GOLDEN_VERSION,
-        "windows": [_window(candles, bundle, *place) for place in _places(blocks, valid)],
+        "windows": [_window(candles, bundle, *_reach(blocks, windows, place)) for place in _places(blocks, valid)],
     }
+
+
+def _reach(
+    blocks: Blocks, windows: Windows | None, place: tuple[int, int, int, list[int]]
+) -> tuple[int, int, int, list[int]]:
+    """Let a window of candles begin where the slice of the oldest row begins that its first bar reads."""
+    _, end, _, rows = place
+    if windows is None:
+        return place
+    j = blocks.holding(windows.oldest(rows[0]))
+    return int(blocks.positions[j, 0]), end, int(blocks.start_ms[j]), rows
 
 
 def _places(blocks: Blocks, valid: npt.NDArray[np.bool_]) -> list[tuple[int, int, int, list[int]]]:
@@ -58,7 +79,7 @@ def _places(blocks: Blocks, valid: npt.NDArray[np.bool_]) -> list[tuple[int, int
         if blocks.numbers[j] == blocks.numbers[j - 1] + 1 and valid[begin - 1] and valid[begin]:
             borders.append(j)
     if not borders:
-        j = int(np.searchsorted(blocks.positions[:, 2], np.flatnonzero(valid)[-1], side="right"))
+        j = blocks.holding(int(np.flatnonzero(valid)[-1]))
         first, begin, end = (int(position) for position in blocks.positions[j])
         last = begin + int(np.flatnonzero(valid[begin:end])[-1])
         rows = [i for i in range(max(begin, last - _ROWS), last + 1) if valid[i]]
@@ -125,10 +146,9 @@ def check_golden(document: dict[str, Any], bundle: BundleRunner, place: str) -> 
         _compare(expected, _compute(candles, bundle, positions), candles.open_ms[positions], bundle, place)
         newest = positions[-1:]
         shorter = replace(candles.slice(0, int(newest[0]) + 1), asked=candles.asked)
-        alone = bundle.pipeline.latest(shorter)
         _compare(
             [part[-1:] for part in expected],
-            _outputs(alone.rows, shorter.close[-1:], bundle),
+            _outputs(_newest_rows(shorter, bundle), shorter.close[-1:], bundle),
             shorter.open_ms[-1:],
             bundle,
             place,
@@ -154,15 +174,37 @@ def _read(window: dict[str, Any], width: int) -> tuple[Candles, npt.NDArray[np.i
 def _compute(candles: Candles, bundle: BundleRunner, positions: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
     """Return features, scores and predictions of some bars of a window."""
     matrix = bundle.pipeline.compute(candles)
-    return _outputs(matrix.rows[positions], candles.close[positions], bundle)
+    if bundle.sequence == 1:
+        return _outputs(matrix.rows[positions], candles.close[positions], bundle)
+    windows = find_windows(matrix.valid, stretches(candles), bundle.sequence)
+    if not windows.complete[positions].all():
+        missing = format_ms(int(candles.open_ms[positions][~windows.complete[positions]][0]))
+        raise BrokenModel(f"golden.json is damaged: the bar {missing} has no window of {bundle.sequence} rows")
+    first, last = int(positions.min()), int(positions.max())
+    taken = windows.rows(first, last)
+    bars = taken[bundle.sequence - 1 :]
+    found = _outputs(matrix.rows[taken], candles.close[bars], bundle)
+    chosen = np.isin(bars, positions)
+    return [part[chosen] for part in found]
+
+
+def _newest_rows(candles: Candles, bundle: BundleRunner) -> npt.NDArray[np.float32]:
+    """Return the rows that the newest bar reads, computed as for a live bar."""
+    if bundle.sequence == 1:
+        return bundle.pipeline.latest(candles).rows
+    grid = np.flatnonzero(~candles.off_grid)[-bundle.sequence :]
+    rows: npt.NDArray[np.float32] = bundle.pipeline.newest(candles, int(grid[0])).rows[grid - grid[0]]
+    return rows
 
 
 def _outputs(
     rows: npt.NDArray[np.float32], close: npt.NDArray[np.float64], bundle: BundleRunner
 ) -> list[npt.NDArray[Any]]:
+    """Return own rows, scores and predictions of the bars whose windows the rows hold."""
     score = bundle.runner.scores(rows)
-    sigma = rows[:, bundle.schema.names.index(VOLATILITY_FEATURE)].astype(np.float64)
-    return [rows, score, bundle.calibration.publish(score, sigma, close)]
+    own = rows[bundle.sequence - 1 :]
+    sigma = own[:, bundle.schema.names.index(VOLATILITY_FEATURE)].astype(np.float64)
+    return [own, score, bundle.calibration.publish(score, sigma, close)]
 
 
 def _compare(

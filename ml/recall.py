@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from ml.errors import CacheUnavailable
 from ml.features.version import feature_code_version
-from ml.fingerprints import fingerprints, newest_fingerprint
+from ml.fingerprints import earlier_blocks, fingerprints, newest_fingerprint
 from ml.predictions import PredictionBatch, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ml.bundles import BundleRunner
     from ml.cache import PredictionCache
     from ml.candles import Candles
@@ -27,8 +29,8 @@ __all__ = ["Recall"]
 
 _LOG = logging.getLogger(__name__)
 _CODE_FILES = (
-    *("bundles.py", "calibration.py", "candles.py", "engine.py"),
-    *("fingerprints.py", "predictions.py", "publishing.py", "recall.py", "runners.py"),
+    *("bundles.py", "calibration.py", "candles.py", "engine.py", "fingerprints.py", "onnx_file.py"),
+    *("onnx_runner.py", "predictions.py", "publishing.py", "recall.py", "runners.py", "sequences.py"),
 )
 
 
@@ -36,7 +38,8 @@ class Recall:
     """Predictions of one bundle in one cache.
 
     A key is a digest of bundle, feature code, runtime and the fingerprint of the slice up to the bar; for a run of bars, of
-    all their fingerprints. Only predictions with status OK are stored.
+    all their fingerprints. Rows of a sequence that stand in earlier blocks add the fingerprints of these (see
+    ``ml.fingerprints.earlier_blocks``). Only predictions with status OK are stored.
 
     Parameters
     ----------
@@ -70,11 +73,14 @@ class Recall:
         self.misses = 0
         self.problem: str | None = None
 
-    def bar(self, candles: Candles, blocks: Blocks) -> tuple[bytes, tuple[Row, int] | None]:
-        """Return the key of the newest bar (empty without a cache) and what is stored under it."""
+    def bar(self, candles: Candles, blocks: Blocks, oldest: int | None = None) -> tuple[bytes, tuple[Row, int] | None]:
+        """Return the key of the newest bar (empty without a cache) and what is stored under it.
+
+        ``oldest`` is the position of the first row that a model of sequences reads.
+        """
         if self._cache is None:
             return b"", None
-        key = self._key(newest_fingerprint(candles, self._schema, blocks))
+        key = self._key(newest_fingerprint(candles, self._schema, blocks, oldest))
         try:
             found = self._cache.get_bar(key)
         except CacheUnavailable as error:
@@ -93,7 +99,14 @@ class Recall:
         except CacheUnavailable as error:
             self._leave(error)
 
-    def runs(self, candles: Candles, blocks: Blocks, runs: list[Run], batch: PredictionBatch) -> dict[Run, bytes]:
+    def runs(
+        self,
+        candles: Candles,
+        blocks: Blocks,
+        runs: list[Run],
+        batch: PredictionBatch,
+        oldest: Mapping[Run, int] | None = None,
+    ) -> dict[Run, bytes]:
         """Fill in the runs of bars that are stored; return the others with their keys.
 
         Parameters
@@ -104,11 +117,18 @@ class Recall:
             (block, first bar, end) by position.
         batch
             Receives what is found.
+        oldest
+            For a model of sequences, the position of the first row that the first bar of each run reads.
         """
         if self._cache is None or not runs:
             return dict.fromkeys(runs, b"")
         prints = fingerprints(candles, self._schema, blocks)
-        keys = {run: self._key(prints[run[1] : run[2]].tobytes()) for run in runs}
+        keys = {}
+        for run in runs:
+            block, lo, hi = run
+            taken = earlier_blocks(blocks, block, oldest[run]) if oldest else []
+            before = prints[blocks.positions[taken, 2] - 1].tobytes() if taken else b""
+            keys[run] = self._key(before + prints[lo:hi].tobytes())
         try:
             found = self._cache.get_chunks(list(keys.values()))
         except CacheUnavailable as error:

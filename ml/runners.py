@@ -31,6 +31,8 @@ class Runner(Protocol):
         Name and version of the code that computes the scores; part of the cache key.
     feature_names : tuple of str
         Names of the columns that the model was fitted to, in order.
+    sequence : int
+        Rows that one score reads, the bar's own included.
     """
 
     @property
@@ -43,8 +45,13 @@ class Runner(Protocol):
         """Names of the columns, in order."""
         ...
 
+    @property
+    def sequence(self) -> int:
+        """Rows that one score reads."""
+        ...
+
     def scores(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the raw score of each row; rows have shape (n, F)."""
+        """Return the raw score of each complete window, shape (n,); rows have shape (n + sequence - 1, F)."""
         ...
 
 
@@ -75,6 +82,11 @@ class LightGBMRunner:
     def feature_names(self) -> tuple[str, ...]:
         """Names of the columns, in order."""
         return self._forest.feature_names
+
+    @property
+    def sequence(self) -> int:
+        """Rows that one score reads: the bar's own."""
+        return 1
 
     def scores(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return raw scores (log odds for a binary model), float64, shape (n,).

@@ -64,6 +64,10 @@ class Blocks:
         """Return the number of blocks."""
         return len(self.numbers)
 
+    def holding(self, position: int) -> int:
+        """Return which block, counted from 0, holds the candle at a position."""
+        return int(np.searchsorted(self.positions[:, 2], position, side="right"))
+
 
 def block_index(candles: Candles, index: str = "calendar") -> Integers:
     """Return the index k by which blocks are counted, int64, shape (n,), not decreasing.

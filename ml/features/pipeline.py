@@ -139,6 +139,30 @@ class FeaturePipeline:
         rows[0] = buffer[self._order, 0]
         return FeatureMatrix(rows, np.ones(1, dtype=np.bool_))
 
+    def newest(self, candles: Candles, first: int) -> FeatureMatrix:
+        """Return the features of the bars from position ``first`` on, with the bits that ``compute`` gives them.
+
+        Only the slices of these bars are read, and nothing is computed for the bars before them.
+
+        Raises
+        ------
+        SchemaMismatch, MissingColumns
+            As ``compute``.
+        """
+        self.schema.require_columns(candles)
+        blocks = self.blocks(candles)
+        valid = valid_bars(candles, blocks, self.schema.min_candles)[first:]
+        taken = blocks.positions[blocks.positions[:, 2] > first]
+        rows = np.full((len(valid), len(self._order)), np.nan, dtype=np.float32)
+        if not valid.any():
+            return FeatureMatrix(rows, valid)
+        start = int(taken[0, 0])
+        positions = np.stack((taken[:, 0], taken[:, 1], np.maximum(taken[:, 1], first), taken[:, 2]), axis=1) - start
+        buffer = np.empty((self._count, len(valid)), dtype=np.float32)
+        self._run(self._inputs(candles, start), np.ascontiguousarray(positions), buffer, first - start)
+        rows[valid] = buffer[self._order].T[valid]
+        return FeatureMatrix(rows, valid)
+
     def _slice_of_last(self, candles: Candles) -> tuple[int, int, bool]:
         """Return the positions of the last bar's slice and block, and whether the slice's start was asked for."""
         schema = self.schema

@@ -263,7 +263,7 @@ def test_golden_needs_a_bar_with_features(bundle):
 
 
 def test_golden_needs_one_model_that_runs(bundle):
-    with pytest.raises(BrokenModel, match=r"expected one model file of model\.txt, found none of them"):
+    with pytest.raises(BrokenModel, match=r"expected one model file of model\.txt, model\.onnx, found none of them"):
         build_golden(market(), bundle.schema, {"model.ubj": b""}, bundle.calibration)
 
 

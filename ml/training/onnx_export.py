@@ -1,0 +1,188 @@
+"""ONNX graphs of trained models: written operator by operator, stamped with what serving needs, and proven on rows.
+
+Networks and vector machines are written here from their weights. A converter would take seconds for each of the fits of a
+walk forward and name its nodes by counters, so that the same weights would give other bytes; that the graph is the model is
+proven on rows in either case. scikit-learn's forests go through skl2onnx (`export_sklearn`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.errors import TrainingFailed
+from ml.onnx_runner import FEATURES_KEY, SEQUENCE_KEY
+from ml.predictors.libraries import load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Rows = npt.NDArray[np.float32]
+
+__all__ = ["INPUT", "IR_VERSION", "OPSET", "Graph", "export_sklearn", "prove", "stamp"]
+
+OPSET = 15
+"""Version of the operators of every graph: the one that the converters of trees accept too."""
+IR_VERSION = 8
+INPUT = "rows"
+_OUTPUT = "score"
+
+
+class Graph:
+    """A graph under construction; its nodes are numbered in the order in which they are added.
+
+    Parameters
+    ----------
+    names
+        Features, in the order of the columns.
+    sequence
+        Rows of one window; the input is (n, F) for 1 and (n, sequence, F) otherwise.
+    """
+
+    def __init__(self, names: Sequence[str], sequence: int = 1) -> None:
+        self._onnx = load("onnx")
+        self._names = tuple(names)
+        self._sequence = sequence
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
+        """Add an array and return its name."""
+        name = f"c{len(self._constants)}"
+        array = np.ascontiguousarray(np.asarray(value, dtype=dtype)) if np.ndim(value) else np.array(value, dtype=dtype)
+        self._constants.append(self._onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
+        """Add a node and return the name of its last output; an empty name leaves an optional input out."""
+        base = f"v{len(self._nodes)}"
+        results = [""] * (outputs - 1) + [base]
+        self._nodes.append(self._onnx.helper.make_node(operator, list(inputs), results, **attributes))
+        return base
+
+    def scaled(self, center: Floats, spread: Floats, limit: float) -> str:
+        """Add the preparation of the rows and return its result: centred, divided, cut at ``limit``, NaN becomes 0.
+
+        Parameters
+        ----------
+        center, spread : float arrays, shape (F,)
+            Frozen numbers of the training rows; a spread of 0 makes its feature 0 throughout.
+        limit
+            Largest absolute value, in spreads.
+        """
+        factor = np.divide(1.0, spread, out=np.zeros(len(spread)), where=spread > 0)
+        moved = self.add("Sub", INPUT, self.constant(center))
+        value = self.add("Mul", moved, self.constant(factor))
+        known = self.add("Where", self.add("IsNaN", value), self.constant(np.zeros(1)), value)
+        return self.add("Clip", known, self.constant(-limit), self.constant(limit))
+
+    def to_bytes(self, output: str, extra: Mapping[str, str] | None = None) -> bytes:
+        """Return the file whose score is ``output``, an array of n numbers in any shape."""
+        helper, kinds = self._onnx.helper, self._onnx.TensorProto
+        shape = self.constant(np.array([-1]), np.int64)
+        self._nodes.append(helper.make_node("Reshape", [output, shape], ["flat"]))
+        self._nodes.append(helper.make_node("Cast", ["flat"], [_OUTPUT], to=kinds.DOUBLE))
+        width = [len(self._names)] if self._sequence == 1 else [self._sequence, len(self._names)]
+        graph = helper.make_graph(
+            self._nodes,
+            "model",
+            [helper.make_tensor_value_info(INPUT, kinds.FLOAT, ["n", *width])],
+            [helper.make_tensor_value_info(_OUTPUT, kinds.DOUBLE, ["n"])],
+            self._constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        return stamp(model, self._names, self._sequence, extra)
+
+
+def stamp(model: Any, names: Sequence[str], sequence: int = 1, extra: Mapping[str, str] | None = None) -> bytes:
+    """Return a model's file with the names of its features in it and nothing that varies between runs.
+
+    Parameters
+    ----------
+    model
+        An ``onnx.ModelProto``; changed in place.
+    names, sequence
+        What ``OnnxRunner`` reads back.
+    extra
+        Further entries of the metadata.
+    """
+    onnx = load("onnx")
+    model.producer_name = model.producer_version = model.domain = model.doc_string = ""
+    model.ClearField("model_version")
+    model.graph.doc_string = ""
+    model.graph.name = "model"
+    for node in model.graph.node:
+        node.doc_string = ""
+    entries = {**(extra or {}), FEATURES_KEY: json.dumps(list(names)), SEQUENCE_KEY: str(sequence)}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(sorted(entries.items())))
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def export_sklearn(estimator: Any, names: Sequence[str], output: str | None = None) -> bytes:
+    """Convert a fitted scikit-learn estimator or pipeline by skl2onnx.
+
+    Parameters
+    ----------
+    estimator
+        Regressor, or classifier of two classes: then the score is the probability of the second one.
+    names
+        Features, in the order of the columns.
+    output
+        Name of the graph's output to use instead.
+    """
+    skl2onnx, types = load("skl2onnx"), load("skl2onnx.common.data_types")
+    classifier = hasattr(estimator, "predict_proba")
+    model = skl2onnx.convert_sklearn(
+        estimator,
+        "model",
+        [(INPUT, types.FloatTensorType([None, len(names)]))],
+        target_opset={"": OPSET, "ai.onnx.ml": 3},
+        options={id(estimator): {"zipmap": False}} if classifier else None,
+    )
+    return stamp(score_output(model, output, second=classifier and output is None), names)
+
+
+def score_output(model: Any, output: str | None = None, *, second: bool = False) -> Any:
+    """Leave one output in a converted graph: the one that is named, else the last; ``second`` takes its second column."""
+    helper, kinds = load("onnx").helper, load("onnx").TensorProto
+    source = output or model.graph.output[-1].name
+    del model.graph.output[:]
+    if second:
+        model.graph.initializer.append(load("onnx").numpy_helper.from_array(np.array([1], dtype=np.int64), "second"))
+        model.graph.node.append(helper.make_node("Gather", [source, "second"], [_OUTPUT], axis=1))
+        source = _OUTPUT
+    model.graph.output.append(helper.make_tensor_value_info(source, kinds.FLOAT, None))
+    return model
+
+
+def prove(original: Floats, exported: Floats, *, tolerance: float = 1e-6, what: str = "the network") -> float:
+    """Check that an exported model says what the original says, and return the largest difference.
+
+    Parameters
+    ----------
+    original, exported : float64 arrays, shape (n,)
+        Scores of the same rows.
+    tolerance
+        Largest difference allowed, in units of the largest score (of 1 where all are smaller).
+
+    Raises
+    ------
+    TrainingFailed
+        When a score differs by more, or is not finite: such a model is never registered.
+    """
+    if original.shape != exported.shape or not np.isfinite(original).all() or not np.isfinite(exported).all():
+        raise TrainingFailed(f"{what} gives scores that are not finite: lower the learning rate")
+    worst = float(np.max(np.abs(original - exported), initial=0.0))
+    allowed = tolerance * max(1.0, float(np.max(np.abs(original), initial=0.0)))
+    if worst > allowed:
+        raise TrainingFailed(
+            f"the exported model is not {what} that was trained: a score differs by {worst:.2g}, at most {allowed:.2g} is "
+            "allowed; nothing is registered"
+        )
+    return worst
