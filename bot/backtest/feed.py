@@ -32,8 +32,8 @@ class CandleFeed(bt.feed.DataBase):
     """Serve closed candles; a bar's ``datetime`` is its close.
 
     The lines are Backtrader's own and one for each of quote_volume, trades, taker_buy_base, taker_buy_quote and
-    sentiment that the candles have. Where there is no volume its line is NaN. With ``fromdate``, ``todate``, filters, ``preload=False`` or
-    ``exactbars`` the bars are loaded one by one; else the whole columns are copied at once.
+    sentiment that the candles have. Where there is no volume its line is NaN. With ``fromdate``, ``todate``, filters,
+    ``preload=False`` or ``exactbars`` the bars are loaded one by one; else the whole columns are copied at once.
 
     Params
     ------

@@ -85,8 +85,8 @@ def import_file(
     if kind != "candles":
         raise UsageError(f"--kind {kind!r}: expected candles or sentiment{suggestion(kind, ('candles', 'sentiment'))}")
     if symbol is None or timeframe is None:
-        missing = "--symbol" if symbol is None else "--timeframe"
-        raise UsageError(f"candles need {missing}: bot data import {file.name} --symbol BTCUSDT --timeframe 1h")
+        lacking = "--symbol" if symbol is None else "--timeframe"
+        raise UsageError(f"candles need {lacking}: bot data import {file.name} --symbol BTCUSDT --timeframe 1h")
     if name or column or publication_delay or max_age or scale != (0.0, 100.0):
         raise UsageError("--name, --column, --scale, --publication-delay and --max-age are for --kind sentiment")
 

@@ -261,8 +261,8 @@ def read_file(path: Path) -> SentimentSeries:
             raise ValueError(f"it has format {head['schema_version']}, this program reads format {_SCHEMA_VERSION}")
         series = SentimentSeries(
             name=str(head["name"]),
-            time_ms=np.from_dlpack(table["time_ms"].combine_chunks()),
-            values=np.from_dlpack(table["value"].combine_chunks()),
+            time_ms=np.from_dlpack(table["time_ms"].combine_chunks()).astype(np.int64, copy=False),
+            values=np.from_dlpack(table["value"].combine_chunks()).astype(np.float64, copy=False),
             delay_ms=int(head["delay_ms"]),
             max_age_ms=int(head["max_age_ms"]),
             origin=head["origin"],

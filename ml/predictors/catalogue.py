@@ -8,6 +8,7 @@ from ml.errors import UnknownPredictor
 from ml.predictors.autoregressive import AutoregressivePricePredictor
 from ml.predictors.basic import BasicPredictor
 from ml.predictors.multi_ohlc import MultiOHLCPredictor
+from ml.predictors.sentiment import SentimentPredictor
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PREDICTORS", "architectures", "predictor_class", "predictor_names"]
 
-PREDICTORS: tuple[type[Predictor], ...] = (BasicPredictor, AutoregressivePricePredictor, MultiOHLCPredictor)
+PREDICTORS: tuple[type[Predictor], ...] = (
+    BasicPredictor,
+    AutoregressivePricePredictor,
+    MultiOHLCPredictor,
+    SentimentPredictor,
+)
 """Every family and architecture; the first of a type is its default."""
 
 

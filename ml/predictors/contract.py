@@ -3,6 +3,9 @@
 A family is a class in ``ml/predictors/catalogue.py``; the contract suite discovers it there. A predictor sees a ``Dataset``
 and the positions that it may learn from. It may read the rows before such a position (models of sequences do), never a
 label that is not at one of the positions. What is learnt is ``Dataset.target``: the log return, or the outcome of the task.
+
+A family that cannot do without certain features names them, or their groups, by a method ``required_features(horizon)``: they
+join those that the user chose, or the default ones.
 """
 
 from __future__ import annotations

@@ -114,9 +114,11 @@ def prepare(candles: Candles, key: ModelKey, settings: TrainingSettings) -> Prep
     first_ms = int(candles.open_ms[0]) if settings.first_ms is None and len(candles) else settings.first_ms or 0
     wanted = candles.between(first_ms, None)
     check_length(wanted)
-    names = settings.features
+    names, required = settings.features, _required_features(predictor, settings.horizon)
+    if names is None and required:
+        names = ("default",)
     if names is not None:
-        names = (*names, *(name for name in (VOLATILITY_FEATURE, *task.features) if name not in names))
+        names = (*names, *(name for name in (VOLATILITY_FEATURE, *task.features, *required) if name not in names))
     schema = FeatureSchema.for_candles(wanted, names)
     candles = with_warm_up(candles, schema, first_ms)
     whole = build_dataset(candles, schema, settings.horizon)
@@ -244,6 +246,12 @@ def _golden(prepared: Prepared, fitted: FittedPredictor, calibration: Publisher)
     from ml.bundles import build_golden
 
     return build_golden(prepared.candles, prepared.schema, fitted.to_files(), calibration)
+
+
+def _required_features(predictor: Predictor, horizon: int) -> tuple[str, ...]:
+    """Return the names and groups that the family asks for beyond those that are chosen."""
+    hook = getattr(predictor, "required_features", None)
+    return () if hook is None else tuple(hook(horizon))
 
 
 def _path_trainer() -> Any:

@@ -112,7 +112,7 @@ def test_an_import_of_other_columns_can_replace(run, as_json, tmp_path) -> None:
         (("good.csv", "--symbol", "$", "--timeframe", "1h"), 2, "is not a symbol"),
         (("good.csv", "--symbol", "X", "--timeframe", "1hour"), 2, "is not a timeframe"),
         (("good.csv", "--symbol", "X", "--timeframe", "1h", "--exchange", "a/b"), 2, "is not an exchange name"),
-        (("good.csv", "--symbol", "X"), 2, "Missing option '--timeframe'"),
+        (("good.csv", "--symbol", "X"), 2, "candles need --timeframe"),
         (("good.csv", "--symbol", "X", "--timeframe", "1m"), 3, "use --timeframe 1h"),
         (("empty.csv", "--symbol", "X", "--timeframe", "1h"), 3, "is empty"),
         (("cut.csv.gz", "--symbol", "X", "--timeframe", "1h"), 3, "truncated gzip"),
@@ -207,7 +207,7 @@ def test_synth_out_of_range_is_usage(run, home, words) -> None:
 
 def test_list_shows_series_and_the_first_bar_with_features(run, as_json, home) -> None:
     assert "No candles under" in run("list")[1]
-    assert as_json("list") == (0, {"root": str(home / "candles"), "series": []})
+    assert as_json("list") == (0, {"root": str(home / "candles"), "series": [], "sentiment": []})
     run("synth", "--bars", 3_000)
     run("synth", "--bars", 50, "--symbol", "SHORT")
     (home / "candles/synth/BROKEN_1h.parquet").write_bytes(b"PAR1")
