@@ -33,7 +33,7 @@ def wilson(hits: int, count: int, z: float = _TWO_SIDED_95) -> tuple[float, floa
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def hac_standard_error(values: Floats) -> float:
+def hac_standard_error(values: Floats, lag: int = 0) -> float:
     """Return the standard error of a mean under serial correlation (NaN below two values).
 
     Newey and West 1987 with Bartlett weights; lag ``floor(4 (n / 100)^(2/9))`` as in Newey and West 1994. Where the weighted
@@ -43,13 +43,15 @@ def hac_standard_error(values: Floats) -> float:
     ----------
     values : float64 array, shape (n,)
         In time order, finite.
+    lag
+        Values that overlap with their neighbours are correlated at least so far; a longer lag of the rule prevails.
     """
     count = len(values)
     if count < 2:
         return math.nan
     centred = values - values.mean()
     plain = float((centred * centred).mean())
-    lag = min(count - 1, int(4 * (count / 100) ** (2 / 9)))
+    lag = min(count - 1, max(lag, int(4 * (count / 100) ** (2 / 9))))
     total = plain
     for step in range(1, lag + 1):
         covariance = float((centred[step:] * centred[:-step]).sum()) / count
@@ -77,12 +79,15 @@ class MeanInterval:
     high: float
 
 
-def mean_interval(values: Floats) -> MeanInterval:
-    """Return mean, HAC standard error and 95 % bounds of values in time order; NaN where undefined."""
+def mean_interval(values: Floats, lag: int = 0) -> MeanInterval:
+    """Return mean, HAC standard error and 95 % bounds of values in time order; NaN where undefined.
+
+    ``lag`` is that of `hac_standard_error`.
+    """
     if len(values) == 0:
         return MeanInterval(math.nan, math.nan, 0, math.nan, math.nan, math.nan)
     mean = float(values.mean())
-    error = hac_standard_error(values)
+    error = hac_standard_error(values, lag)
     return MeanInterval(
         mean=mean,
         standard_error=error,
