@@ -14,15 +14,17 @@ Predicted candles take the indices after the start, one by one. The path from ba
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml.errors import InvalidParameter, SchemaMismatch
-from ml.features.blocks import block_index, index_start_ms
-from ml.features.pipeline import FeaturePipeline
+from ml.features.blocks import block_index, find_blocks, index_start_ms, valid_bars
 from ml.paths.features import REQUIRED, check_path_names
+from ml.paths.plan import join_forests, plan_features
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ml.candles import Candles
     from ml.features.schema import FeatureSchema
     from ml.lightgbm_text import FlatTrees
+    from ml.paths.plan import FeaturePlan
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
@@ -107,13 +110,14 @@ class PathModel:
         places = np.asarray(positions, dtype=np.int64).reshape(-1)
         if steps < 1 or threads < 1:
             raise InvalidParameter(f"a path needs at least one step and one thread, got {steps} and {threads}")
-        if len(places) and not (0 <= int(places.min()) and int(places.max()) < len(candles)):
+        if len(places) and not ((places >= 0) & (places < len(candles))).all():
             raise InvalidParameter(f"a path starts at a position outside the {len(candles)} candles")
         self.schema.require_columns(candles)
-        out = np.full((len(places), steps, 4), np.nan)
-        for number, place in enumerate(places.tolist()):
-            _grow(self, candles.slice(0, place + 1), out[number])
-        return np.ascontiguousarray(out[:, :, 3]) if self.kind == "close" else out
+        out = np.full((len(places), steps, 1 if self.kind == "close" else 4), np.nan)
+        starts, span = self._starts(candles, places)
+        if len(starts[0]):
+            self._roll(candles, starts, span, steps, threads, out)
+        return out[:, :, 0] if self.kind == "close" else out
 
     def newest(self, candles: Candles, steps: int) -> Floats:
         """Return the path from the last candle, shape (steps,) or (steps, 4); the bits are those of ``paths``.
@@ -126,51 +130,59 @@ class PathModel:
         path: Floats = self.paths(candles, [len(candles) - 1], steps)[0]
         return path
 
+    @cached_property
+    def _plan(self) -> FeaturePlan:
+        return plan_features(self.schema)
 
-def _grow(model: PathModel, known: Candles, out: Floats) -> None:
-    from ml.runners import LightGBMRunner
+    @cached_property
+    def _forest(self) -> tuple[Any, ...]:
+        return join_forests(self.forests)
 
-    schema = model.schema
-    pipeline = FeaturePipeline(schema)
-    if known.off_grid[-1]:
-        return
-    k = int(block_index(known, schema.index)[-1])
-    sigma_at = schema.names.index(REQUIRED)
-    runners = [LightGBMRunner(forest) for forest in model.forests]
-    begin = max(0, len(known) - 2 * schema.anchor_bars - 1)
-    known = replace(
-        known.slice(begin, len(known)),
-        asked=known.asked,
-        **dict.fromkeys(("volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote")),
-    )
-    for step in range(len(out)):
-        matrix = pipeline.latest(known)
-        if not matrix.valid[0]:
+    def _starts(self, candles: Candles, places: Integers) -> tuple[tuple[Integers, ...], tuple[int, int]]:
+        """Return position, row of the result, slice, block and index of each start that has features, in order of time.
+
+        Positions count from the first candle of the span (begin, end) that the starts need.
+        """
+        blocks = find_blocks(candles, self.schema.anchor_bars, self.schema.index)
+        usable = valid_bars(candles, blocks, self.schema.min_candles) & ~candles.off_grid
+        rows = np.flatnonzero(usable[places])
+        rows = rows[np.argsort(places[rows], kind="stable")]
+        position = places[rows]
+        if not len(rows):
+            return (position,), (0, 0)
+        block = np.searchsorted(blocks.positions[:, 1], position, side="right") - 1
+        first, begin = blocks.positions[block, 0], blocks.positions[block, 1]
+        low, high = int(first[0]), int(position[-1]) + 1
+        index = block_index(candles, self.schema.index)[position]
+        return (position - low, rows.astype(np.int64), first - low, begin - low, index.astype(np.int64)), (low, high)
+
+    def _roll(
+        self,
+        candles: Candles,
+        starts: tuple[Integers, ...],
+        span: tuple[int, int],
+        steps: int,
+        threads: int,
+        out: Floats,
+    ) -> None:
+        from ml.kernels.path_rollout import rollout
+
+        schema, plan = self.schema, self._plan
+        columns = tuple(getattr(candles, name)[slice(*span)] for name in ("open", "high", "low", "close", "open_ms"))
+        origin = int(index_start_ms(np.zeros(1, dtype=np.int64), schema.timeframe)[0])
+        weekdays = schema.index == "weekdays"
+        layout = (candles.step_ms, origin, weekdays, schema.anchor_bars, schema.min_candles, self.kind == "ohlc")
+        sizes = (schema.names.index(REQUIRED), plan.reach, steps, plan.outputs)
+        shrink = np.array(self.shrink, dtype=np.float64)
+
+        def run(lo: int, hi: int) -> None:
+            rollout(columns, starts, layout, plan.calls, self._forest, shrink, plan.order, sizes, out, lo, hi)
+
+        count = len(starts[0])
+        parts = max(1, min(threads, count))
+        if parts == 1:
+            run(0, count)
             return
-        sigma = float(matrix.rows[0, sigma_at])
-        moves = [
-            factor * float(runner.scores(matrix.rows)[0]) * sigma
-            for factor, runner in zip(model.shrink, runners, strict=True)
-        ]  # type: ignore[arg-type]
-        before = float(known.close[-1])
-        try:
-            if model.kind == "close":
-                open_, close = before, before * math.exp(moves[0])
-                high, low = max(open_, close), min(open_, close)
-            else:
-                open_, close = before * math.exp(moves[0]), before * math.exp(moves[3])
-                high = max(open_, close) * math.exp(max(moves[1], 0.0))
-                low = min(open_, close) * math.exp(-max(moves[2], 0.0))
-        except OverflowError:
-            return
-        candle = (open_, high, low, close)
-        if not all(math.isfinite(price) and price > 0 for price in candle):
-            return
-        out[step] = candle
-        time = int(index_start_ms(np.array([k + step + 1]), schema.timeframe, schema.index)[0])
-        columns = {name: np.append(getattr(known, name), price) for name, price in zip(OHLC_PARTS, candle, strict=True)}
-        asked = tuple(
-            (a, max(b, time + known.step_ms)) if a <= known.open_ms[-1] < b else (a, b) for a, b in known.asked
-        )
-        asked = tuple((a, b) for a, b in asked if a <= time)
-        known = replace(known, open_ms=np.append(known.open_ms, time), **columns, asked=asked)
+        borders = [count * part // parts for part in range(parts + 1)]
+        with ThreadPoolExecutor(parts) as pool:
+            list(pool.map(run, borders[:-1], borders[1:]))
