@@ -6,7 +6,7 @@ import math
 
 from numba import njit
 
-from ml.kernels.calibration import _probability
+from ml.kernels.calibration import probability
 
 __all__ = ["log_returns", "pool_answers", "publish_pool"]
 
@@ -77,7 +77,7 @@ def publish_pool(pooled, close, slope, scale, return_scale, band_low, band_high,
         out[i, :] = math.nan
         if not (math.isfinite(s) and math.isfinite(c)) or c <= 0.0:
             continue
-        p = _probability(s, slope, scale)
+        p = probability(s, slope, scale)
         expected = return_scale * pooled[i, 1]
         if (p > 0.5 and expected < 0.0) or (p < 0.5 and expected > 0.0) or p == 0.5:
             expected = 0.0
