@@ -3,8 +3,8 @@
 A residual is divided by a forecast of its size, ``sigma_k^2 = a_k now^2 + b_k long^2`` with ``now`` the volatility of a bar's
 log return at the start (the feature ``ewma_volatility``) and ``long`` its long-run level (a feature of a long window,
 ``LONG_VOLATILITY`` where the schema has it, otherwise one frozen number). Volatility returns to its level, so the square root
-of time is too narrow after calm and too wide after storm. The long-run volatility returns to its level as well: a share of 0.3 of
-its variance is the mean of the rows of ``fit``. Quantiles of the standardised residuals are the band. Everything is
+of time is too narrow after calm and too wide after storm. The long-run volatility returns to its level as well: a share of
+0.3 of its variance is the mean of the rows of ``fit``. Quantiles of the standardised residuals are the band. Everything is
 fitted on forecasts of bars that the model had not seen and frozen in the bundle: no state moves after training.
 
 The interface for paths of many steps::
@@ -14,9 +14,9 @@ The interface for paths of many steps::
     bands.low, bands.high, bands.a, bands.b         # frozen, one number a step
     PathBands.from_dict(bands.to_dict()) == bands   # to the bit through JSON
 
-``long`` may be left out in both calls, then the level of ``now`` over the rows of ``fit`` stands in. n rows at once and one by one
-give the same bits. Sources: Vovk, Gammerman and Shafer 2005 (order statistics); Gibbs and Candes 2021, arXiv 2106.00170 (the
-adaptive level); Lei et al. 2018, JASA 113 (residuals divided by their expected size).
+``long`` may be left out in both calls, then the level of ``now`` over the rows of ``fit`` stands in. n rows at once and one
+by one give the same bits. Sources: Vovk, Gammerman and Shafer 2005 (order statistics); Gibbs and Candes 2021,
+arXiv 2106.00170 (the adaptive level); Lei et al. 2018, JASA 113 (residuals divided by their expected size).
 """
 
 from __future__ import annotations
@@ -240,10 +240,8 @@ class PathBands:
             ladder = [(1, 1.0, 0.0, -_NORMAL_95, _NORMAL_95)]
         every = np.arange(1, steps + 1)
         place = np.log([float(rung[0]) for rung in ladder])
-        a, b, low, high = (
-            np.interp(np.log(every), place, _smooth([rung[column] for rung in ladder])) for column in range(1, 5)
-        )
-        return cls(a * every, b * every, low, high, level, len(residuals))
+        curves = [np.interp(np.log(every), place, _smooth([rung[column] for rung in ladder])) for column in range(1, 5)]
+        return cls(curves[0] * every, curves[1] * every, curves[2], curves[3], level, len(residuals))
 
     def apply(self, path: Floats, now: Floats, long: Floats | None = None) -> tuple[Floats, Floats]:
         """Return lower and upper prices of each step, two float64 arrays of the path's shape.
@@ -266,8 +264,17 @@ class PathBands:
             raise ValueError(f"expected paths of at most {self.steps} steps, got an array of shape {path.shape}")
         slow = _settled(long, self.long_level, len(path))
         low, high = np.empty(path.shape), np.empty(path.shape)
-        columns = (np.ascontiguousarray(column, dtype=np.float64) for column in (path, now, slow))
-        path_bands(*columns, self.a, self.b, self.low, self.high, low, high)
+        path_bands(
+            np.ascontiguousarray(path, dtype=np.float64),
+            np.ascontiguousarray(now, dtype=np.float64),
+            slow,
+            self.a,
+            self.b,
+            self.low,
+            self.high,
+            low,
+            high,
+        )
         return low, high
 
     def to_dict(self) -> dict[str, Any]:
@@ -294,7 +301,8 @@ class PathBands:
         level, rows = data.get("long_level"), data.get("rows")
         if isinstance(level, bool) or not isinstance(level, (int, float)) or type(rows) is not int:
             raise BrokenModel(f"path bands: long_level is {level!r} and rows is {rows!r}, expected numbers")
-        return cls(*(read_numbers(data, name) for name in ("a", "b", "low", "high")), float(level), rows)
+        a, b, low, high = (read_numbers(data, name) for name in ("a", "b", "low", "high"))
+        return cls(a, b, low, high, float(level), rows)
 
 
 def read_numbers(data: Mapping[str, Any], name: str) -> Floats:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ml.calibration import Calibration
 from ml.errors import BrokenModel
+from ml.price_publisher import PricePublisher
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ class Publisher(Protocol):
         ...
 
 
-PUBLISHERS: dict[str, Callable[[Mapping[str, Any]], Publisher]] = {Calibration.kind: Calibration.from_dict}
+PUBLISHERS: dict[str, Callable[[Mapping[str, Any]], Publisher]] = {
+    Calibration.kind: Calibration.from_dict,
+    PricePublisher.kind: PricePublisher.from_dict,
+}
 """What reads each kind of ``calibration.json``."""
 
 
