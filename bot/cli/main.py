@@ -56,11 +56,12 @@ def _root(
 
 def _register() -> None:
     """Attach every command; their modules import nothing heavy at the top."""
-    from bot.cli import backtest, data, init, models, predict, train
+    from bot.cli import backtest, data, ensemble, init, models, predict, train
 
     app.add_typer(data.app, name="data")
     app.add_typer(train.app, name="train")
     app.add_typer(models.app, name="models")
+    app.add_typer(ensemble.app, name="ensemble")
     app.command("init")(init.init)
     app.command("backtest")(backtest.backtest)
     app.command("predict")(predict.predict)

@@ -106,7 +106,7 @@ def _calibrate(rows: CommonRows, pooled: Floats, past: Integers, horizon: int, *
     return fit_pool_calibration(pooled[past], rows.returns[past], rows.sigma[past], horizon=horizon, trusted=learnt)
 
 
-def compare(rows: CommonRows, judged: Judged, plain: Judged) -> dict[str, Any]:
+def compare(rows: CommonRows, judged: Judged, plain: Judged, *, first_ms: int | None = None) -> dict[str, Any]:
     """Return the ensemble beside its members and beside the plain mean, all on the same scored bars.
 
     The best member is the one with the lowest log-loss on the first half of the bars; it is met on the second half only.
@@ -117,6 +117,8 @@ def compare(rows: CommonRows, judged: Judged, plain: Judged) -> dict[str, Any]:
         What ``judge`` was given and returned.
     plain
         The mean with equal weights on the same rows.
+    first_ms
+        Count only bars that open at this moment or later; None counts all.
 
     Returns
     -------
@@ -125,7 +127,8 @@ def compare(rows: CommonRows, judged: Judged, plain: Judged) -> dict[str, Any]:
         ``best_member``, ``versus_best`` and ``versus_equal`` (mean log-loss saved a bar in nats, interval, whether the
         one-sided 95 % lower bound is above 0), ``pairs`` (disagreement, correlation of errors and of log odds).
     """
-    counted = np.flatnonzero(judged.record.counted & np.isfinite(plain.record.p_up))
+    kept = judged.record.counted & np.isfinite(plain.record.p_up)
+    counted = np.flatnonzero(kept if first_ms is None else kept & (rows.open_ms >= first_ms))
     rose, half = rows.rose[counted], len(counted) // 2
     losses = [log_loss(rows.p_up[counted, j], rose) for j in range(len(rows.names))]
     own, equal = log_loss(judged.record.p_up[counted], rose), log_loss(plain.record.p_up[counted], rose)
@@ -158,8 +161,15 @@ def _figures(p_up: Floats, rows: CommonRows, counted: Integers, half: int) -> di
         "accuracy": hits / len(counted) if len(counted) else None,
         "accuracy_low": low,
         "accuracy_high": high,
+        "f1": _f1(forecasts),
         "no_opinion": float(np.mean(p_up == 0.5)) if len(counted) else None,
     }
+
+
+def _f1(forecasts: Forecasts) -> float | None:
+    said, rose = forecasts.p_up >= 0.5, forecasts.rose
+    total = int(said.sum()) + int(rose.sum())
+    return 2 * int((said & rose).sum()) / total if total else None
 
 
 def _difference(saved: Floats) -> dict[str, float | bool | int]:
