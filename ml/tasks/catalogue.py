@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ml.tasks.direction import DirectionTask
+from ml.tasks.price import PriceTask
 
 if TYPE_CHECKING:
     from ml.tasks.contract import Task
@@ -14,5 +15,5 @@ __all__ = ["PATH", "TASKS"]
 PATH = "path"
 """Whole paths are trained by ``ml.training.path_trainer``; everything else is a task of this catalogue."""
 
-TASKS: dict[str, Task] = {task.name: task for task in (DirectionTask(),)}
+TASKS: dict[str, Task] = {task.name: task for task in (DirectionTask(), PriceTask())}
 """Every task, by name."""
