@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ml.errors import BrokenModel, TrainingFailed
+from ml.errors import BrokenModel
 from ml.predictors.parameters import resolve_parameters
+from ml.predictors.training_rows import check_classes, check_known, check_varied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,27 +157,6 @@ class BasicPredictor:
 
 def check_rows(rows: Rows, returns: Floats, horizon: int) -> None:
     """Refuse what no model of direction can learn from; see ``BasicPredictor.fit``."""
-    if len(returns) == 0:
-        raise TrainingFailed("no bar has both features and a label to learn from")
-    if not np.isfinite(returns).all():
-        raise TrainingFailed(f"{int((~np.isfinite(returns)).sum())} of {len(returns)} training rows have no label")
-    rises = int((returns > 0).sum())
-    if rises in {0, len(returns)}:
-        word = "a rise" if rises else "a fall"
-        raise TrainingFailed(
-            f"every one of the {len(returns)} training labels is {word}: a model of direction needs both; "
-            f"train on a longer stretch, or on another horizon than {horizon}"
-        )
-    if not _varies(rows):
-        raise TrainingFailed(
-            f"none of the {rows.shape[1]} features varies over the {len(returns)} training rows (all constant or NaN): "
-            "choose other features with --features, or check the candles with `bot data check`"
-        )
-
-
-def _varies(rows: Rows) -> bool:
-    for column in rows.T:
-        seen = column[~np.isnan(column)]
-        if len(seen) and seen.min() != seen.max():
-            return True
-    return False
+    check_known(returns)
+    check_classes(returns > 0, horizon, words=("a rise", "a fall"), purpose="a model of direction")
+    check_varied(rows)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ml.errors import UnknownPredictor
 from ml.predictors.autoregressive import AutoregressivePricePredictor
 from ml.predictors.basic import BasicPredictor
+from ml.predictors.direction import DirectionPredictor
 from ml.predictors.multi_ohlc import MultiOHLCPredictor
 from ml.predictors.sentiment import SentimentPredictor
 from registry.errors import suggestion
@@ -18,6 +19,7 @@ __all__ = ["PREDICTORS", "architectures", "predictor_class", "predictor_names"]
 
 PREDICTORS: tuple[type[Predictor], ...] = (
     BasicPredictor,
+    DirectionPredictor,
     AutoregressivePricePredictor,
     MultiOHLCPredictor,
     SentimentPredictor,

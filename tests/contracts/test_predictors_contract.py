@@ -20,6 +20,7 @@ from ml.runners import LightGBMRunner
 
 QUICK = {
     "basic-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
+    "direction-xgboost": {"n_estimators": 20, "min_child_weight": 5},
     "sentiment-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
     "autoregressive-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
     "multi_ohlc-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
