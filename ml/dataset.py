@@ -10,12 +10,14 @@ import numpy as np
 
 from ml.errors import NotEnoughBars
 from ml.labels import decided, forward_returns, past_returns
+from ml.sequences import find_windows, stretches
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ml.candles import Candles
     from ml.features.schema import FeatureSchema
+    from ml.sequences import Windows
 
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.float32]
@@ -56,6 +58,8 @@ class Dataset:
         The bar has features and is on the grid: a prediction may be made for it.
     horizon : int
         Bars ahead.
+    stretch : int64 array, shape (n,), optional
+        Which rows a window of several may join (see ``ml.sequences.stretches``); all, where it is not given.
     outcome : float64 array, shape (n,), optional
         What is learnt where that is not the log return itself, such as 1.0 for an adverse move; NaN where it is not known.
     """
@@ -71,6 +75,7 @@ class Dataset:
     usable: Flags
     horizon: int
     outcome: Floats | None = None
+    stretch: Integers | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""
@@ -96,12 +101,18 @@ class Dataset:
         first = int(np.searchsorted(self.open_ms, first_ms))
         cut = ("rows", "returns", "past", "k", "open_ms", "close", "sigma", "usable")
         outcome = None if self.outcome is None else self.outcome[first:]
-        return replace(self, outcome=outcome, **{name: getattr(self, name)[first:] for name in cut})
+        stretch = None if self.stretch is None else self.stretch[first:]
+        return replace(self, outcome=outcome, stretch=stretch, **{name: getattr(self, name)[first:] for name in cut})
 
     @property
     def target(self) -> Floats:
         """What is learnt, float64 (n,): the outcome where the task has one, else the log return; NaN where unknown."""
         return self.returns if self.outcome is None else self.outcome
+
+    def windows(self, sequence: int) -> Windows:
+        """Return the windows of so many rows that models of sequences read; a bar has one where all its rows are usable."""
+        stretch = np.zeros(len(self), dtype=np.int64) if self.stretch is None else self.stretch
+        return find_windows(self.usable, stretch, sequence)
 
     def feature(self, name: str) -> Floats:
         """Return one feature as float64 (n,)."""
@@ -175,6 +186,7 @@ def build_dataset(candles: Candles, schema: FeatureSchema, horizon: int) -> Data
         sigma=matrix.rows[:, schema.names.index(VOLATILITY_FEATURE)].astype(np.float64),
         usable=matrix.valid & ~candles.off_grid,
         horizon=horizon,
+        stretch=stretches(candles),
     )
 
 

@@ -2,7 +2,7 @@
 
 Networks and vector machines are written here from their weights. A converter would take seconds for each of the fits of a
 walk forward and name its nodes by counters, so that the same weights would give other bytes; that the graph is the model is
-proven on rows in either case. scikit-learn's forests go through skl2onnx (`export_sklearn`).
+proven on rows in either case. Trees are not exported to ONNX at all: see ``ml/training/tree_export.py``.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.float32]
 
-__all__ = ["INPUT", "IR_VERSION", "OPSET", "Graph", "export_sklearn", "prove", "stamp"]
+__all__ = ["INPUT", "IR_VERSION", "OPSET", "Graph", "prove"]
 
 OPSET = 15
-"""Version of the operators of every graph: the one that the converters of trees accept too."""
+"""Version of the operators of every graph."""
 IR_VERSION = 8
 INPUT = "rows"
 _OUTPUT = "score"
@@ -82,7 +82,10 @@ class Graph:
         return self.add("Clip", known, self.constant(-limit), self.constant(limit))
 
     def to_bytes(self, output: str, extra: Mapping[str, str] | None = None) -> bytes:
-        """Return the file whose score is ``output``, an array of n numbers in any shape."""
+        """Return the file whose score is ``output``, an array of n numbers in any shape; the same graph gives the same bytes.
+
+        ``extra`` are further entries of the metadata.
+        """
         helper, kinds = self._onnx.helper, self._onnx.TensorProto
         shape = self.constant(np.array([-1]), np.int64)
         self._nodes.append(helper.make_node("Reshape", [output, shape], ["flat"]))
@@ -96,69 +99,9 @@ class Graph:
             self._constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-        return stamp(model, self._names, self._sequence, extra)
-
-
-def stamp(model: Any, names: Sequence[str], sequence: int = 1, extra: Mapping[str, str] | None = None) -> bytes:
-    """Return a model's file with the names of its features in it and nothing that varies between runs.
-
-    Parameters
-    ----------
-    model
-        An ``onnx.ModelProto``; changed in place.
-    names, sequence
-        What ``OnnxRunner`` reads back.
-    extra
-        Further entries of the metadata.
-    """
-    onnx = load("onnx")
-    model.producer_name = model.producer_version = model.domain = model.doc_string = ""
-    model.ClearField("model_version")
-    model.graph.doc_string = ""
-    model.graph.name = "model"
-    for node in model.graph.node:
-        node.doc_string = ""
-    entries = {**(extra or {}), FEATURES_KEY: json.dumps(list(names)), SEQUENCE_KEY: str(sequence)}
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, dict(sorted(entries.items())))
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-def export_sklearn(estimator: Any, names: Sequence[str], output: str | None = None) -> bytes:
-    """Convert a fitted scikit-learn estimator or pipeline by skl2onnx.
-
-    Parameters
-    ----------
-    estimator
-        Regressor, or classifier of two classes: then the score is the probability of the second one.
-    names
-        Features, in the order of the columns.
-    output
-        Name of the graph's output to use instead.
-    """
-    skl2onnx, types = load("skl2onnx"), load("skl2onnx.common.data_types")
-    classifier = hasattr(estimator, "predict_proba")
-    model = skl2onnx.convert_sklearn(
-        estimator,
-        "model",
-        [(INPUT, types.FloatTensorType([None, len(names)]))],
-        target_opset={"": OPSET, "ai.onnx.ml": 3},
-        options={id(estimator): {"zipmap": False}} if classifier else None,
-    )
-    return stamp(score_output(model, output, second=classifier and output is None), names)
-
-
-def score_output(model: Any, output: str | None = None, *, second: bool = False) -> Any:
-    """Leave one output in a converted graph: the one that is named, else the last; ``second`` takes its second column."""
-    helper, kinds = load("onnx").helper, load("onnx").TensorProto
-    source = output or model.graph.output[-1].name
-    del model.graph.output[:]
-    if second:
-        model.graph.initializer.append(load("onnx").numpy_helper.from_array(np.array([1], dtype=np.int64), "second"))
-        model.graph.node.append(helper.make_node("Gather", [source, "second"], [_OUTPUT], axis=1))
-        source = _OUTPUT
-    model.graph.output.append(helper.make_tensor_value_info(source, kinds.FLOAT, None))
-    return model
+        entries = {**(extra or {}), FEATURES_KEY: json.dumps(self._names), SEQUENCE_KEY: str(self._sequence)}
+        helper.set_model_props(model, dict(sorted(entries.items())))
+        return bytes(model.SerializeToString(deterministic=True))
 
 
 def prove(original: Floats, exported: Floats, *, tolerance: float = 1e-6, what: str = "the network") -> float:

@@ -27,11 +27,13 @@ def score_positions(fitted: FittedPredictor, dataset: Dataset, positions: Intege
     """Return raw scores of the bars at ``positions``, NaN where a model of sequences finds too few rows before one."""
     if fitted.sequence == 1:
         return fitted.scores(np.ascontiguousarray(dataset.rows[positions]))
+    windows = dataset.windows(fitted.sequence)
     scores = np.full(len(positions), np.nan)
-    for place, position in enumerate(positions):
-        first = position - fitted.sequence + 1
-        if first >= 0 and dataset.usable[first : position + 1].all():
-            scores[place] = fitted.scores(dataset.rows[first : position + 1])[0]
+    found = np.flatnonzero(windows.complete[positions])
+    if len(found):
+        bars = positions[found]
+        raw = fitted.scores(dataset.rows[windows.rows(int(bars[0]), int(bars[-1]))])
+        scores[found] = raw[windows.rank[bars] - windows.rank[bars[0]]]
     return scores
 
 
