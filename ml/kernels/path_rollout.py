@@ -16,9 +16,6 @@ from numba import njit
 
 from ml.kernels.path_state import (
     CLOSE,
-    HIGH,
-    LOW,
-    OPEN,
     RETURN,
     TAPE,
     advance_smoothers,
@@ -34,6 +31,18 @@ __all__ = ["rollout"]
 
 _LANES = 64  # paths that go forward together
 _FEW = 4  # so many rows are scored faster one by one, eight trees at once, than eight rows at once
+_SOURCES = (
+    "path_state",
+    "path_step",
+    "calendar",
+    "candle",
+    "extremes",
+    "logarithms",
+    "returns",
+    "smoothers",
+    "trees",
+    "windows",
+)
 _DAY_MS = 86_400_000
 _MONDAY = 4  # days from 1970-01-01 to the first Monday
 
@@ -116,7 +125,7 @@ def _compiled(version):
     """Return the kernel. ``version`` enters numba's cache key, which knows this file only, not those that it calls."""
 
     @njit(cache=True, nogil=True, error_model="numpy")
-    def rollout(columns, starts, layout, plan, forest, shrink, order, sizes, out, lo, hi):
+    def rollout(columns, starts, layout, plan, forest, shrink, order, sizes, out, seen, lo, hi):
         if version == 0:  # never: it is here so that numba sees the version
             return
         open_, high, low, close, open_ms = columns
@@ -181,6 +190,8 @@ def _compiled(version):
                     row = rows[j]
                     for f in range(order.shape[0]):
                         row[f] = buffer[order[f], 0]
+                    if seen.shape[0] > 0:
+                        seen[target[a + j], step] = row
                 if living == 0:
                     break
                 _score(rows, m, forest, scores)
@@ -208,10 +219,10 @@ def _compiled(version):
 
 
 def _version():
-    """Return a number for the source of the kernels: another code is another number."""
+    """Return a number for the source that the kernel is compiled from: another code is another number."""
     state = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        state.update(path.read_bytes())
+    for name in _SOURCES:
+        state.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return int.from_bytes(state.digest()[:7], "big") + 1
 
 

@@ -7,8 +7,8 @@ batch gives it on the same candles.
 A *tape* is a float64 array, shape (7, width): open, high, low, close, one-candle log return (0 at the first candle of the
 slice), and the two terms of the range estimates. ``i`` is a column of it.
 
-A *plan* is a tuple of (periods, rows) in the order of `KERNEL_ORDER`, each as in ``table``; a kernel that is not wanted has no
-periods.
+A *plan* is a tuple of (periods, rows) in the order of `KERNEL_ORDER`, each as in ``table``; a kernel that is not wanted has
+no periods.
 
 The functions of this file are compiled into ``path_rollout`` and cached there.
 """
@@ -22,12 +22,11 @@ from numba import njit
 from ml.kernels import returns as moments
 from ml.kernels.logarithms import log_ratio
 from ml.kernels.smoothers import SLOPE_LAG, VARIANCE_DECAY
-from ml.kernels.windows import CANCELLED, _level_sums
+from ml.kernels.windows import CANCELLED, level_sums
 
 __all__ = [
     "AVERAGES",
     "CLOSE",
-    "CLOSES",
     "DIRECTIONAL",
     "HIGH",
     "KERNEL_ORDER",
@@ -66,7 +65,6 @@ AVERAGES, OSCILLATORS, STRENGTH, DIRECTIONAL, LEVELS, RETURNS, RANGES = range(7)
 
 TAPE = 7
 OPEN, HIGH, LOW, CLOSE, RETURN, RANGE_TERM, BODY_TERM = range(TAPE)
-CLOSES = (CLOSE, RETURN)
 
 # Numbers a period: level, five levels before, the level that left them, three nested averages and the innermost before.
 AVERAGE = 11
@@ -219,7 +217,7 @@ def _advance_level(close, i, n, fresh, line, s):
     gone = 0.0
     if fresh:
         s[0] = c
-        s[1], s[2], s[3] = _level_sums(close, i - n + 1, i + 1, c)
+        s[1], s[2], s[3] = level_sums(close, i - n + 1, i + 1, c)
     else:
         y = c - s[0]
         gone = close[i - n] - s[0]
@@ -231,7 +229,7 @@ def _advance_level(close, i, n, fresh, line, s):
     spread = s[2] * part - mean * mean
     if spread < CANCELLED * mean * mean or spread < CANCELLED * gone * gone:
         s[0] = c
-        s[1], s[2], s[3] = _level_sums(close, i - n + 1, i + 1, c)
+        s[1], s[2], s[3] = level_sums(close, i - n + 1, i + 1, c)
         mean = s[1] * part
         spread = s[2] * part - mean * mean
     s[4] = mean + s[0]
@@ -243,7 +241,7 @@ def _advance_level(close, i, n, fresh, line, s):
 def _advance_powers(x, i, n, fresh, s):
     part = 1.0 / n
     if fresh:
-        s[9], s[10], s[2], s[3], s[11] = moments._power_sums(x, i - n + 1, i + 1)
+        s[9], s[10], s[2], s[3], s[11] = moments.power_sums(x, i - n + 1, i + 1)
     else:
         come = x[i]
         gone = x[i - n]
@@ -257,7 +255,7 @@ def _advance_powers(x, i, n, fresh, s):
     m = s[9] * part
     c = s[10] - s[9] * m
     if c < moments.SPIKED * n * s[11] or c < moments.CANCELLED * s[10]:
-        s[9], s[10], s[2], s[3], s[11] = moments._power_sums(x, i - n + 1, i + 1)
+        s[9], s[10], s[2], s[3], s[11] = moments.power_sums(x, i - n + 1, i + 1)
         m = s[9] * part
         c = s[10] - s[9] * m
         if c < moments.CANCELLED * moments.CANCELLED * s[10]:
@@ -269,7 +267,7 @@ def _advance_powers(x, i, n, fresh, s):
 @njit(nogil=True, error_model="numpy")
 def _advance_path(x, i, n, fresh, s):
     if fresh:
-        s[4], s[5], s[6], s[7], s[8] = moments._path_sums(x, i - n + 1, i + 1)
+        s[4], s[5], s[6], s[7], s[8] = moments.path_sums(x, i - n + 1, i + 1)
         return
     come = x[i]
     gone = x[i - n]

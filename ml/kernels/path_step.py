@@ -13,7 +13,7 @@ from numba import njit
 
 from ml.kernels.calendar import clock
 from ml.kernels.candle import lags, patterns, shapes
-from ml.kernels.extremes import _write_extremes
+from ml.kernels.extremes import write_extremes
 from ml.kernels.path_state import (
     AVERAGE,
     AVERAGES,
@@ -34,7 +34,7 @@ from ml.kernels.path_state import (
     RETURNS,
     STRENGTH,
 )
-from ml.kernels.returns import _write_returns
+from ml.kernels.returns import write_returns
 from ml.kernels.smoothers import SLOPE_LAG
 from ml.kernels.windows import commodity_channel
 
@@ -147,7 +147,7 @@ def _write_sums(tape, i, count, plan, state, out):
         n = periods[p]
         r = rows[p]
         if count >= n:
-            _write_returns(tape[RETURN, i - n : i + 1], n, state[at : at + 9].reshape(9, 1), 0, r, out, 0)
+            write_returns(tape[RETURN, i - n : i + 1], n, state[at : at + 9].reshape(9, 1), 0, r, out, 0)
         else:
             _clear(r, out)
         if count == n:  # the return before the oldest one of the window is not in the slice
@@ -209,12 +209,12 @@ def _write_window_extremes(tape, i, count, periods, rows, out):
                 value /= 3.0
             out[r[6], 0] = value
         if count == 0:
-            _write_extremes(close[i : i + 1], top[1:], bottom[1:], 0, r, out, 0)
+            write_extremes(close[i : i + 1], top[1:], bottom[1:], 0, r, out, 0)
             continue
         if r[7] >= 0 or r[8] >= 0 or r[9] >= 0:
             top[0] = _highest(high, i - 1, n) if count >= n else math.nan
             bottom[0] = _lowest(low, i - 1, n) if count >= n else math.nan
-        _write_extremes(close[i : i + 1], top, bottom, 1, r, out, 0)
+        write_extremes(close[i : i + 1], top, bottom, 1, r, out, 0)
 
 
 @njit(nogil=True, error_model="numpy")

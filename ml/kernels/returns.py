@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["returns"]
+__all__ = ["CANCELLED", "SPIKED", "path_sums", "power_sums", "returns", "write_returns"]
 
 # Sums are taken afresh where less than this share of a square remains after the mean, or of the largest square.
 CANCELLED = 1e-7
@@ -19,7 +19,7 @@ SPIKED = 1e-4
 
 
 @njit(cache=True, error_model="numpy")
-def _power_sums(x, start, stop):
+def power_sums(x, start, stop):
     """Sum a window of returns afresh: powers one to four, and the largest square."""
     s1 = 0.0
     s2 = 0.0
@@ -64,7 +64,7 @@ def _scan_powers(x, n, have, begin, keep, end, shift, shape, sums):
         fourth = sums[3, full - begin : hi - begin]
         for t in range(hi - full):
             if t == 0:
-                s1, s2, s3, s4, peak = _power_sums(x, head - n + 1, head + 1)
+                s1, s2, s3, s4, peak = power_sums(x, head - n + 1, head + 1)
             else:
                 come = new[t]
                 gone = old[t - 1]
@@ -79,7 +79,7 @@ def _scan_powers(x, n, have, begin, keep, end, shift, shape, sums):
             m = s1 * part
             c = s2 - s1 * m
             if c < SPIKED * n * peak or c < CANCELLED * s2:
-                s1, s2, s3, s4, peak = _power_sums(x, head + t - n + 1, head + t + 1)
+                s1, s2, s3, s4, peak = power_sums(x, head + t - n + 1, head + t + 1)
                 m = s1 * part
                 c = s2 - s1 * m
                 if c < CANCELLED * CANCELLED * s2:
@@ -92,7 +92,7 @@ def _scan_powers(x, n, have, begin, keep, end, shift, shape, sums):
 
 
 @njit(cache=True, error_model="numpy")
-def _path_sums(x, start, stop):
+def path_sums(x, start, stop):
     """Sum a window of returns afresh: squares of falls, absolute values, products with the one before, rises, falls."""
     below = 0.0
     path = 0.0
@@ -111,7 +111,7 @@ def _path_sums(x, start, stop):
 
 @njit(cache=True, error_model="numpy")
 def _scan_paths(x, n, have, begin, keep, end, shift, sums):
-    """Write the sums of ``_path_sums`` of every full window into ``sums[4:, i - begin]``."""
+    """Write the sums of ``path_sums`` of every full window into ``sums[4:, i - begin]``."""
     step = max(64, 4 * n)
     for lo in range(begin, end, step):
         hi = min(lo + step, end)
@@ -119,7 +119,7 @@ def _scan_paths(x, n, have, begin, keep, end, shift, sums):
         if hi <= keep or hi <= full:
             continue
         head = full - shift
-        below, path, cross, rises, falls = _path_sums(x, head - n + 1, head + 1)
+        below, path, cross, rises, falls = path_sums(x, head - n + 1, head + 1)
         new = x[head - 1 : head + hi - full]
         old = x[head - n : head - n + hi - full]  # old[t] leaves when candle full + t comes
         to_below = sums[4, full - begin : hi - begin]
@@ -183,7 +183,7 @@ def returns(log_return, blocks, periods, rows, out, base):
             _scan_powers(x, n, have, begin, keep, end, shift, r[2] >= 0 or r[3] >= 0, sums)
             if r[4] >= 0 or r[5] >= 0 or r[6] >= 0 or r[7] >= 0 or r[8] >= 0:
                 _scan_paths(x, n, have, begin, keep, end, shift, sums)
-            _write_returns(x[keep - shift - n :], n, sums, keep - begin, r, out, keep - base)
+            write_returns(x[keep - shift - n :], n, sums, keep - begin, r, out, keep - base)
             if keep == have:  # the return before the oldest one of the window is not in the slice
                 for k in (7, 8):
                     if r[k] >= 0:
@@ -191,7 +191,7 @@ def returns(log_return, blocks, periods, rows, out, base):
 
 
 @njit(cache=True, error_model="numpy")
-def _write_returns(x, n, sums, skip, r, out, place):
+def write_returns(x, n, sums, skip, r, out, place):
     """Write what one window says; ``x[t]`` is the return that leaves before candle t, ``x[n + t]`` that of candle t."""
     w = float(n)
     mean = sums[0, skip:]

@@ -12,14 +12,14 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["commodity_channel", "levels"]
+__all__ = ["CANCELLED", "commodity_channel", "level_sums", "levels"]
 
 # Sums are taken afresh where the variance is less than this share of the mean's square, or of the value's that left.
 CANCELLED = 1e-7
 
 
 @njit(cache=True, error_model="numpy")
-def _level_sums(close, start, stop, reference):
+def level_sums(close, start, stop, reference):
     """Sum a window afresh: values, squares, position times value."""
     total = 0.0
     square = 0.0
@@ -61,7 +61,7 @@ def _scan_levels(close, n, have, begin, keep, end, line, level, variance, covari
             c = new[t]
             if t == 0:
                 reference = c
-                total, square, weighted = _level_sums(close, full - n + 1, full + 1, reference)
+                total, square, weighted = level_sums(close, full - n + 1, full + 1, reference)
             else:
                 y = c - reference
                 gone = old[t - 1] - reference
@@ -73,7 +73,7 @@ def _scan_levels(close, n, have, begin, keep, end, line, level, variance, covari
             spread = square * part - mean * mean
             if spread < CANCELLED * mean * mean or spread < CANCELLED * gone * gone:
                 reference = c
-                total, square, weighted = _level_sums(close, full + t - n + 1, full + t + 1, reference)
+                total, square, weighted = level_sums(close, full + t - n + 1, full + t + 1, reference)
                 mean = total * part
                 spread = square * part - mean * mean
             to_level[t] = mean + reference

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
+    Rows = npt.NDArray[np.float32]
 
 __all__ = ["OHLC_PARTS", "PathModel"]
 
@@ -98,7 +99,7 @@ class PathModel:
         -------
         float64 array, shape (n, steps) for ``close``, (n, steps, 4) for ``ohlc`` with open, high, low, close
             NaN throughout where the bar has no features or is off the grid, and from the step on where a price is no longer
-            a finite positive number or a row is not valid.
+            a finite positive number or a slice holds too few candles.
 
         Raises
         ------
@@ -107,17 +108,15 @@ class PathModel:
         SchemaMismatch, MissingColumns
             When the candles do not fit the schema.
         """
-        places = np.asarray(positions, dtype=np.int64).reshape(-1)
-        if steps < 1 or threads < 1:
-            raise InvalidParameter(f"a path needs at least one step and one thread, got {steps} and {threads}")
-        if len(places) and not ((places >= 0) & (places < len(candles))).all():
-            raise InvalidParameter(f"a path starts at a position outside the {len(candles)} candles")
-        self.schema.require_columns(candles)
-        out = np.full((len(places), steps, 1 if self.kind == "close" else 4), np.nan)
-        starts, span = self._starts(candles, places)
-        if len(starts[0]):
-            self._roll(candles, starts, span, steps, threads, out)
-        return out[:, :, 0] if self.kind == "close" else out
+        return self._walk(candles, positions, steps, threads, 0)[0]
+
+    def rows(self, candles: Candles, positions: npt.ArrayLike, steps: int, threads: int = 1) -> Rows:
+        """Return what the forests see along the paths, float32, shape (n, steps, F).
+
+        ``rows[:, 0]`` are the features of the starting bars themselves. NaN where ``paths`` has no start or has ended.
+        Parameters and errors are those of ``paths``.
+        """
+        return self._walk(candles, positions, steps, threads, steps)[1]
 
     def newest(self, candles: Candles, steps: int) -> Floats:
         """Return the path from the last candle, shape (steps,) or (steps, 4); the bits are those of ``paths``.
@@ -129,6 +128,22 @@ class PathModel:
         """
         path: Floats = self.paths(candles, [len(candles) - 1], steps)[0]
         return path
+
+    def _walk(
+        self, candles: Candles, positions: npt.ArrayLike, steps: int, threads: int, seen_steps: int
+    ) -> tuple[Floats, Rows]:
+        places = np.asarray(positions, dtype=np.int64).reshape(-1)
+        if steps < 1 or threads < 1:
+            raise InvalidParameter(f"a path needs at least one step and one thread, got {steps} and {threads}")
+        if len(places) and not ((places >= 0) & (places < len(candles))).all():
+            raise InvalidParameter(f"a path starts at a position outside the {len(candles)} candles")
+        self.schema.require_columns(candles)
+        out = np.full((len(places), steps, 1 if self.kind == "close" else 4), np.nan)
+        seen = np.full((len(places) if seen_steps else 0, seen_steps, len(self.schema.names)), np.nan, dtype=np.float32)
+        starts, span = self._starts(candles, places)
+        if len(starts[0]):
+            self._roll(candles, starts, span, threads, out, seen)
+        return (out[:, :, 0] if self.kind == "close" else out), seen
 
     @cached_property
     def _plan(self) -> FeaturePlan:
@@ -161,9 +176,9 @@ class PathModel:
         candles: Candles,
         starts: tuple[Integers, ...],
         span: tuple[int, int],
-        steps: int,
         threads: int,
         out: Floats,
+        seen: Rows,
     ) -> None:
         from ml.kernels.path_rollout import rollout
 
@@ -172,11 +187,11 @@ class PathModel:
         origin = int(index_start_ms(np.zeros(1, dtype=np.int64), schema.timeframe)[0])
         weekdays = schema.index == "weekdays"
         layout = (candles.step_ms, origin, weekdays, schema.anchor_bars, schema.min_candles, self.kind == "ohlc")
-        sizes = (schema.names.index(REQUIRED), plan.reach, steps, plan.outputs)
+        sizes = (schema.names.index(REQUIRED), plan.reach, out.shape[1], plan.outputs)
         shrink = np.array(self.shrink, dtype=np.float64)
 
         def run(lo: int, hi: int) -> None:
-            rollout(columns, starts, layout, plan.calls, self._forest, shrink, plan.order, sizes, out, lo, hi)
+            rollout(columns, starts, layout, plan.calls, self._forest, shrink, plan.order, sizes, out, seen, lo, hi)
 
         count = len(starts[0])
         parts = max(1, min(threads, count))
