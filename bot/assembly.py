@@ -18,6 +18,7 @@ from bot.broker.fees import FeeSchedule
 from bot.broker.rules import ExchangeRules
 from bot.broker.spot import SpotBroker
 from bot.errors import ConfigError, SeriesNotFound, UsageError
+from bot.market.side_series import attach_for
 from bot.market.store import CandleStore, StoredSeries
 from bot.roles import check_roles, check_states
 from ml.candles import format_ms
@@ -149,7 +150,7 @@ def assemble_backtest(
     models = bind_models(file, symbol, home, None if callable(cache) else cache)
     models = tuple(sorted(models, key=lambda bound: order.index(bound.role) if bound.role in order else len(order)))
     check_states(file, strategy, models)
-    whole = read_series(file, symbol, home)
+    whole = attach_for(read_series(file, symbol, home), [bound.engine for bound in models], home.candles)
     history = _history(file, strategy, params, models)
     series, trade_from_ms = _cut(file, whole, history)
     if callable(cache):

@@ -110,6 +110,11 @@ class PredictionEngine:
         return most_candles(self._bundle.schema) + 1 + candle_reach(self._bundle.sequence)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the candles that the model reads; none without a model."""
+        return () if self._bundle is None else self._bundle.schema.columns
+
+    @property
     def cache_hits(self) -> int:
         """Bars that were answered from the cache."""
         return 0 if self._recall is None else self._recall.hits

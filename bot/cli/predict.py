@@ -42,11 +42,13 @@ def predict(
     place = Home.resolve(home)
     model = _select(place, symbol, model_type, timeframe, version)
 
+    from bot.market.side_series import attach_for
     from bot.market.store import CandleStore
     from ml.engines import open_engine
 
     series = CandleStore(place.candles).read(model.symbol, model.timeframe, exchange)
     engine = open_engine(model)
+    series = attach_for(series, [engine], place.candles)
     found = engine.predict(series.candles)
     document = _document(found, engine, model, series, datetime.now(UTC))
     report = Report(as_json=as_json)

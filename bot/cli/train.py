@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
-from bot.cli.train_settings import FAMILIES, chosen_features, model_parameters, span
+from bot.cli.train_settings import FAMILIES, chosen_features, joined_sentiment, model_parameters, span
 from bot.home import Home
 from registry.names import ModelKey
 
@@ -49,6 +50,9 @@ def model(
         list[str] | None, typer.Option("--params", help="Parameters of the model: key=value, repeated or with commas.")
     ] = None,
     exchange: ExchangeOption = None,
+    sentiment: Annotated[
+        str | None, typer.Option("--sentiment", help="Which series of sentiment to join [default: fear_and_greed].")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed and data, same model.")] = 0,
     threads: Annotated[int, typer.Option("--threads", help="Cores for fitting.")] = 1,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Networks: most epochs [default: 300].")] = None,
@@ -92,6 +96,8 @@ def model(
         report.line(f"note: {note}")
     with progress("Reading candles") as update:
         series = CandleStore(place.candles).read(key.symbol, key.timeframe, exchange)
+        joined = joined_sentiment(family, features or [], sentiment, place.candles)
+        series = series if joined is None else replace(series, candles=joined.join(series.candles))
         first_ms, candles = span(series.candles, start_date, end_date)
         update(0.02, "features and labels")
         settings = TrainingSettings(
@@ -102,6 +108,7 @@ def model(
             threads=threads,
             plots=not skip_plots,
             exchange=series.exchange,
+            sentiment=None if joined is None else joined.name,
             architecture=architecture,
             robustness=not skip_robustness,
             first_ms=first_ms,

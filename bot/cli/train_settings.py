@@ -8,11 +8,13 @@ from bot.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from bot.market.sentiment import SentimentSeries
     from ml.candles import Candles
     from ml.predictors.contract import Predictor
 
-__all__ = ["FAMILIES", "chosen_features", "model_parameters", "span", "words"]
+__all__ = ["FAMILIES", "chosen_features", "joined_sentiment", "model_parameters", "span", "words"]
 
 FAMILIES = (
     *("basic", "sentiment", "direction", "price_nn", "momentum"),
@@ -46,6 +48,29 @@ def chosen_features(values: Sequence[str], candles: Candles) -> tuple[str, ...] 
 
     named = words(values)
     return tuple(select_names(named, candles.timeframe, candles.columns)) if named else None
+
+
+def joined_sentiment(
+    family: type[Predictor], features: Sequence[str], name: str | None, root: Path
+) -> SentimentSeries | None:
+    """Return the series of sentiment that the family or the features ask for, None where nothing does.
+
+    Raises
+    ------
+    UsageError
+        When a series is named that nothing reads, or none is named and there are several.
+    SeriesNotFound
+        When there is none; the message names the command that imports one.
+    """
+    from bot.market.sentiment import SentimentStore
+    from bot.market.side_series import features_need_sentiment
+
+    required = getattr(family(), "required_features", None)
+    if features_need_sentiment([*words(features), *(() if required is None else required(1))]):
+        return SentimentStore(root).read(name)
+    if name is not None:
+        raise UsageError(f"--sentiment {name} is not read by {family.type_name}: add sentiment to --features")
+    return None
 
 
 def model_parameters(

@@ -107,6 +107,7 @@ def metadata(
         "trained_until": format_ms(trained_until_ms),
         "data": {
             "exchange": settings.exchange,
+            **({} if settings.sentiment is None else {"sentiment": settings.sentiment}),
             "start": format_ms(first),
             "end": format_ms(last + candles.step_ms),
             "start_ms": first,

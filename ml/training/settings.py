@@ -50,6 +50,8 @@ class TrainingSettings:
         Whether to draw the diagnostics.
     exchange
         Source of the candles, for the record.
+    sentiment
+        Name of the series of sentiment that was joined to the candles, for the record; None where none was.
     architecture
         Which model of the type, such as ``lstm``; None for the type's default.
     robustness
@@ -67,6 +69,7 @@ class TrainingSettings:
     threads: int = 1
     plots: bool = True
     exchange: str | None = None
+    sentiment: str | None = None
     architecture: str | None = None
     robustness: bool = True
     first_ms: int | None = None
