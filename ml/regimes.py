@@ -1,4 +1,4 @@
-"""Regimes: in which of nine states of the market a bar stands, by volatility and trend, and whether a calibration should know.
+"""Regimes: in which of nine states of the market a bar stands, and whether a calibration should know it.
 
 A regime is a pure function of the bar's own feature row: three classes of volatility times three of trend, their borders the
 thirds of the training rows, frozen. There is deliberately no hysteresis and no dwell time: both need the regime of the bar
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["REGIMES", "TREND_FEATURE", "Regimes", "calibrated_by_regime", "regime_gain", "regime_slopes"]
+__all__ = ["REGIMES", "SLOPE_ROWS", "TREND_FEATURE", "Regimes", "calibrated_by_regime", "regime_gain", "regime_slopes"]
 
 TREND_FEATURE = "trend_50"
 """Least squares slope of 50 closes a candle; divided by the volatility it tells a trend from a storm."""
@@ -43,6 +43,9 @@ REGIMES = tuple(
     f"{volatility} {trend}" for volatility in ("calm", "usual", "wild") for trend in ("falling", "flat", "rising")
 )
 """Names of the nine regimes, in the order of their codes."""
+
+SLOPE_ROWS = 5_000
+"""Newest rows that slopes are fitted on, as ``ml.calibration.fit_slope`` does."""
 
 _SHRINKAGE = 1_000
 _SCHEMA_VERSION = 1
@@ -132,7 +135,8 @@ def regime_slopes(raw: Floats, rose: Flags, regime: Integers, groups: int = len(
     """Return the slope of each regime, float64 (groups,), and the scale that all share.
 
     ``a_g = max(0, a + u_g)``: ``a`` is the slope of all rows (``fit_slope``), ``u_g`` the difference of the slope of the
-    regime's rows alone times ``n_g / (n_g + 1,000)``. Below 500 rows in all every slope is 0.
+    regime's rows alone times ``n_g / (n_g + 1,000)``. Both see the same last 5,000 rows: otherwise the number
+    of rows would be measured, not the regime. Below 500 rows in all every slope is 0.
 
     Parameters
     ----------
@@ -145,6 +149,7 @@ def regime_slopes(raw: Floats, rose: Flags, regime: Integers, groups: int = len(
     groups
         Number of regimes.
     """
+    raw, rose, regime = raw[-SLOPE_ROWS:], rose[-SLOPE_ROWS:], regime[-SLOPE_ROWS:]
     slope, scale = fit_slope(raw, rose)
     slopes = np.full(groups, slope)
     if len(raw) < MINIMUM_ROWS or scale == 0.0:
