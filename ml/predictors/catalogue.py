@@ -10,6 +10,7 @@ from ml.predictors.basic import BasicPredictor
 from ml.predictors.direction import DirectionPredictor
 from ml.predictors.multi_ohlc import MultiOHLCPredictor
 from ml.predictors.sentiment import SentimentPredictor
+from ml.predictors.sequence_network import ConvolutionPredictor, RecurrentPredictor
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ __all__ = ["PREDICTORS", "architectures", "predictor_class", "predictor_names"]
 
 PREDICTORS: tuple[type[Predictor], ...] = (
     BasicPredictor,
+    RecurrentPredictor,
+    ConvolutionPredictor,
     DirectionPredictor,
     AutoregressivePricePredictor,
     MultiOHLCPredictor,

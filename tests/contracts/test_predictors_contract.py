@@ -20,6 +20,8 @@ from ml.runners import LightGBMRunner
 
 QUICK = {
     "basic-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
+    "basic-lstm": {"sequence_length": 8, "epochs": 3, "units": 8, "learning_rate": 0.01, "device": "cpu"},
+    "basic-tcn": {"sequence_length": 8, "epochs": 3, "units": 8, "learning_rate": 0.01, "device": "cpu"},
     "direction-xgboost": {"n_estimators": 20, "min_child_weight": 5},
     "sentiment-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
     "autoregressive-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
