@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from strategies.buy_and_hold import BuyAndHold
     from strategies.ml_basic import MLBasic
     from strategies.ml_enhanced import MLEnhanced
+    from strategies.ml_predictive import MLPredictive
     from strategies.ml_strategy import MLStrategy
 
-__all__ = ["BuyAndHold", "MLBasic", "MLEnhanced", "MLStrategy"]
+__all__ = ["BuyAndHold", "MLBasic", "MLEnhanced", "MLPredictive", "MLStrategy"]
 
 _MODULES = {
     "BuyAndHold": "buy_and_hold",
     "MLBasic": "ml_basic",
     "MLEnhanced": "ml_enhanced",
+    "MLPredictive": "ml_predictive",
     "MLStrategy": "ml_strategy",
 }
 

@@ -12,6 +12,7 @@ from strategies.buy_and_hold import BuyAndHold
 from strategies.errors import StrategyError, UnknownStrategy
 from strategies.ml_basic import MLBasic
 from strategies.ml_enhanced import MLEnhanced
+from strategies.ml_predictive import MLPredictive
 from strategies.ml_strategy import MLStrategy
 from strategies.parameters import check_name
 
@@ -24,6 +25,7 @@ STRATEGIES: dict[str, type[bt.Strategy]] = {
     "BuyAndHold": BuyAndHold,
     "MLBasic": MLBasic,
     "MLEnhanced": MLEnhanced,
+    "MLPredictive": MLPredictive,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import expm1
+from math import expm1, nan
 
 __all__ = [
     "DOWN",
@@ -11,6 +11,7 @@ __all__ = [
     "confirms",
     "earns_its_costs",
     "is_below_limit",
+    "probability_of_rise",
     "reaches",
     "simple_return",
     "wants_in",
@@ -78,6 +79,21 @@ def confirms(wanted: float, direction: float, confidence: float, least: float) -
 def is_below_limit(risk: float, limit: float) -> bool:
     """Tell whether a risk score in [0, 100] is below the limit; False for NaN."""
     return risk < limit
+
+
+def probability_of_rise(direction: float, confidence: float) -> float:
+    """Return the probability of a rise that a direction and its confidence mean; NaN without either.
+
+    Parameters
+    ----------
+    direction : float
+        ``UP`` or ``DOWN``.
+    confidence : float
+        Calibrated probability in [0.5, 1] that the direction is right.
+    """
+    if direction == UP:
+        return confidence
+    return 1.0 - confidence if direction == DOWN else nan
 
 
 def simple_return(log_return: float) -> float:

@@ -23,6 +23,7 @@ from strategies.catalog import STRATEGIES, check_params, find_strategy
 from strategies.errors import StrategyError
 from strategies.ml_basic import MLBasic
 from strategies.ml_enhanced import MLEnhanced
+from strategies.ml_predictive import MLPredictive
 from strategies.ml_strategy import MLStrategy
 
 CANDLES = candles_of(random_bars(600, 23, gap=0.0005), "1h")
@@ -42,6 +43,12 @@ EXAMPLES = {
         "oversold": 45.0,
         "overbought": 55.0,
         "max_risk": 55.0,
+    },
+    MLPredictive: {
+        **COMMON,
+        "models": {"prediction": ENGINE},
+        "min_predicted_return": 0.001,
+        "confidence_threshold": 0.54,
     },
     BuyAndHold: COMMON,
 }

@@ -1,4 +1,4 @@
-"""MLBasic on a spot account, written out by hand: no Backtrader, nothing of the project but the numbers.
+"""A strategy on a spot account, written out by hand: no Backtrader, nothing of the project but the numbers.
 
 One bar after the other: what was ordered at the last close is filled at this open, the stop and the target that rest are
 judged, the account is valued at the close, the limits of risk are asked, and the strategy decides.
@@ -65,9 +65,28 @@ def to_lot(size: float, lot: str | None) -> float:
     return float((Decimal(str(size)) / step + Decimal("0.000000001")).to_integral_value(ROUND_FLOOR) * step)
 
 
-def simulate(bars, p_up, setup: Setup, *, first_ms: int = 0, step_ms: int = HOUR_MS, edge=None) -> Outcome:
-    """Run through ``bars`` (rows of open, high, low, close); ``p_up`` holds None where there is no prediction."""
+class BasicRule:
+    """What MLBasic decides at each bar; ``p_up`` holds None where there is no prediction."""
+
+    def __init__(self, p_up, setup: Setup, edge=None):
+        self.p_up, self.s, self.edge = p_up, setup, edge
+
+    def leaves(self, bar: int) -> bool:
+        p = self.p_up[bar]
+        return self.s.on_no_model == "close" if p is None else p <= self.s.exit
+
+    def enters(self, bar: int) -> bool:
+        return self.p_up[bar] is not None and self.p_up[bar] >= self.s.enter
+
+    def permits(self, bar: int) -> bool:
+        needed = self.s.needed_edge
+        return needed is None or (self.edge[bar] is not None and self.edge[bar] > needed)
+
+
+def simulate(bars, p_up, setup: Setup, *, first_ms: int = 0, step_ms: int = HOUR_MS, edge=None, rule=None) -> Outcome:
+    """Run through ``bars`` (rows of open, high, low, close) with MLBasic over ``p_up``, or with another rule."""
     out = Outcome()
+    rule = rule or BasicRule(p_up, setup, edge)
     s = setup
     cash, held, dust = s.cash, 0.0, 0.0
     paid = received = 0.0  # quote that went into and came out of the current trade, fees included
@@ -152,10 +171,8 @@ def simulate(bars, p_up, setup: Setup, *, first_ms: int = 0, step_ms: int = HOUR
         # 4. the decision
         if bar < s.trade_from_bar:
             continue
-        p = p_up[bar]
         if held:
-            leaves = too_deep or bad_day or (s.on_no_model == "close" if p is None else p <= s.exit)
-            if leaves:
+            if too_deep or bad_day or rule.leaves(bar):
                 size = to_lot(held, s.lot)
                 if size <= 0:
                     continue
@@ -165,11 +182,11 @@ def simulate(bars, p_up, setup: Setup, *, first_ms: int = 0, step_ms: int = HOUR
                 ordered = ("sell", size)
                 stop = target = None
             continue
-        if p is None or p < s.enter:
+        if not rule.enters(bar):
             continue
         if halted or bad_day or paused_day == today or bar - exit_bar < s.cooldown_bars:
             continue
-        if s.needed_edge is not None and not (edge[bar] is not None and edge[bar] > s.needed_edge):
+        if not rule.permits(bar):
             continue
         budget = min(s.max_position * value, cash)
         if budget <= 0:

@@ -73,16 +73,25 @@ def run_basic(bars, p_up, setup: Setup, *, edges: Edges | None = None, cerebro=F
     """Run MLBasic over bars and scripted probabilities; returns the broker, the strategy and the watch."""
     candles = candles_of(bars)
     engine = ScriptedEngine(candles, np.array([np.nan if p is None else p for p in p_up]), edges=edges)
+    feed = pandas_feed(candles) if plain else CandleFeed(candles=candles)
+    given = {
+        "models": {"prediction": engine},
+        "enter": setup.enter,
+        "exit": setup.exit,
+        "min_edge": "none" if setup.needed_edge is None else setup.needed_edge,
+    }
+    return run_setup(MLBasic, candles, given, setup, cerebro=cerebro, feed=feed, **run)
+
+
+def run_setup(kind, candles: Candles, given, setup: Setup, *, cerebro=FastCerebro, feed=None, **run):
+    """Run a strategy with its own parameters ``given`` and the setup's; returns the broker, the strategy and the watch."""
     main = cerebro()
     main.broker = spot_broker(setup)
-    main.adddata(pandas_feed(candles) if plain else CandleFeed(candles=candles))
+    main.adddata(CandleFeed(candles=candles) if feed is None else feed)
     main.addanalyzer(Watch)
     main.addstrategy(
-        MLBasic,
-        models={"prediction": engine},
-        enter=setup.enter,
-        exit=setup.exit,
-        min_edge="none" if setup.needed_edge is None else setup.needed_edge,
+        kind,
+        **given,
         round_trip_cost=setup.round_trip_cost,
         headroom=setup.headroom,
         on_no_model=setup.on_no_model,
