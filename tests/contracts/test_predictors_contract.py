@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -42,9 +43,26 @@ def name(request):
     return request.param
 
 
+@functools.cache
+def planted():
+    return with_next_candles(planted_dataset(900, edge=0.25, features=5))
+
+
+@functools.cache
+def fitted_once(name):
+    """Return a model that several tests look at: fitting a network takes a second."""
+    dataset = planted()
+    return fit(name, dataset, np.flatnonzero(dataset.labelled)[:700])
+
+
 @pytest.fixture
 def dataset():
-    return with_next_candles(planted_dataset(900, edge=0.25, features=5))
+    return planted()
+
+
+@pytest.fixture
+def fitted(name):
+    return fitted_once(name)
 
 
 @pytest.fixture
@@ -99,14 +117,13 @@ def test_parameters_are_a_copy_and_unknown_ones_are_refused(name):
         FAMILIES[name]({"no_such_parameter": 1})
 
 
-def test_same_data_seed_and_threads_same_bytes(name, dataset, positions):
-    fitted = fit(name, dataset, positions)
+def test_same_data_seed_and_threads_same_bytes(name, fitted, dataset, positions):
     assert isinstance(fitted, FittedPredictor)
     assert fit(name, dataset, positions).to_files() == fitted.to_files()
 
 
-def test_labels_elsewhere_and_later_rows_are_not_read(name, dataset, positions):
-    files = fit(name, dataset, positions).to_files()
+def test_labels_elsewhere_and_later_rows_are_not_read(name, fitted, dataset, positions):
+    files = fitted.to_files()
     returns, rows = dataset.returns.copy(), dataset.rows.copy()
     elsewhere = np.setdiff1d(np.arange(len(dataset)), positions)
     returns[elsewhere] = 123.0
@@ -115,16 +132,14 @@ def test_labels_elsewhere_and_later_rows_are_not_read(name, dataset, positions):
     assert fit(name, changed, positions).to_files() == files
 
 
-def test_scores_survive_the_files_to_the_bit(name, dataset, positions):
-    fitted = fit(name, dataset, positions)
+def test_scores_survive_the_files_to_the_bit(name, fitted, dataset):
     files = fitted.to_files()
     again = FAMILIES[name].from_files(files)
     assert again.scores(dataset.rows).tobytes() == fitted.scores(dataset.rows).tobytes()
     assert again.to_files().keys() == files.keys()
 
 
-def test_the_runner_of_a_bundle_says_the_same_to_the_bit(name, dataset, positions):
-    fitted = fit(name, dataset, positions)
+def test_the_runner_of_a_bundle_says_the_same_to_the_bit(name, fitted, dataset):
     files = fitted.to_files()
     known = [file for file in files if file in MODEL_FILES or file in PATH_FILES]
     assert known, "ml.bundles must know how to run one of the files"
@@ -136,8 +151,7 @@ def test_the_runner_of_a_bundle_says_the_same_to_the_bit(name, dataset, position
     assert runner.feature_names == dataset.names
 
 
-def test_one_row_gives_the_bits_of_a_batch(name, dataset, positions):
-    fitted = fit(name, dataset, positions)
+def test_one_row_gives_the_bits_of_a_batch(fitted, dataset):
     rows = dataset.rows[:200].copy()
     rows[::13, 0] = np.nan
     batch = fitted.scores(rows)
@@ -147,21 +161,20 @@ def test_one_row_gives_the_bits_of_a_batch(name, dataset, positions):
     assert fitted.scores(rows[:0]).shape == (0,)
 
 
-def test_a_strong_edge_is_found(name, dataset, positions):
-    fitted = fit(name, dataset, positions)
+def test_a_strong_edge_is_found(fitted, dataset):
     unseen = np.flatnonzero(dataset.labelled)[720:]
     scores = fitted.scores(dataset.rows[unseen[0] - fitted.sequence + 1 : unseen[-1] + 1])
     assert np.mean((scores > 0) == (dataset.returns[unseen] > 0)) > 0.6
 
 
-def test_files_cannot_run_code(name, dataset, positions):
-    for file, content in fit(name, dataset, positions).to_files().items():
+def test_files_cannot_run_code(fitted):
+    for file, content in fitted.to_files().items():
         assert "." + file.rsplit(".", 1)[-1] in SAFE_SUFFIXES
         assert not content.startswith(b"\x80")
 
 
-def test_importance_is_shares_by_name(name, dataset, positions):
-    shares = fit(name, dataset, positions).importance()
+def test_importance_is_shares_by_name(name, fitted, dataset):
+    shares = fitted.importance()
     if shares:
         assert tuple(shares) == dataset.names
         assert sum(shares.values()) == pytest.approx(1.0)
@@ -197,8 +210,8 @@ def test_no_rows_and_missing_labels_are_refused(name, dataset, positions):
         fit(name, dataset, unlabelled)
 
 
-def test_missing_and_foreign_files_are_refused(name, dataset, positions):
-    files = fit(name, dataset, positions).to_files()
+def test_missing_and_foreign_files_are_refused(name, fitted):
+    files = fitted.to_files()
     for file in files:
         with pytest.raises(BrokenModel, match="missing"):
             FAMILIES[name].from_files({key: value for key, value in files.items() if key != file})
