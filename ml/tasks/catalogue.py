@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ml.tasks.direction import DirectionTask
+from ml.tasks.path import PathWords
 from ml.tasks.price import PriceTask
 
 if TYPE_CHECKING:
     from ml.tasks.contract import Task
 
-__all__ = ["PATH", "TASKS"]
+__all__ = ["PATH", "TASKS", "WORDS"]
 
 PATH = "path"
 """Whole paths are trained by ``ml.training.path_trainer``; everything else is a task of this catalogue."""
 
 TASKS: dict[str, Task] = {task.name: task for task in (DirectionTask(), PriceTask())}
 """Every task, by name."""
+
+WORDS: dict[str, Task | PathWords] = {**TASKS, PATH: PathWords()}
+"""How the figures of every task are put into words, paths included."""

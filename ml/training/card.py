@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ml.tasks.catalogue import TASKS
+from ml.tasks.catalogue import PATH, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ml.tasks.contract import Task
+    from ml.tasks.path import PathWords
     from ml.training.gate import GateDecision
 
 __all__ = ["headline", "model_card"]
@@ -17,11 +18,11 @@ __all__ = ["headline", "model_card"]
 
 def headline(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return rows (what, measured, beside) of the figures that matter, in words; figures without a task are a direction's."""
-    return TASKS[figures.get("task", "direction")].headline(figures)
+    return WORDS[figures.get("task", "direction")].headline(figures)
 
 
 def model_card(
-    document: Mapping[str, Any], metrics: Mapping[str, Any], gate: GateDecision, task: Task | None = None
+    document: Mapping[str, Any], metrics: Mapping[str, Any], gate: GateDecision, task: Task | PathWords | None = None
 ) -> str:
     """Return the card as Markdown.
 
@@ -36,7 +37,7 @@ def model_card(
     task
         What was learnt; that of the metadata unless given.
     """
-    task = TASKS[document["task"]] if task is None else task
+    task = WORDS[document["task"]] if task is None else task
     figures, baselines = metrics["out_of_sample"], metrics["baselines"]
     lines = [
         f"# {document['name']}",
@@ -61,7 +62,8 @@ def model_card(
         "",
         "## Measured on bars that it had not seen",
         "",
-        "Walk forward: every figure comes from models of the past asked about later bars; label intervals do not overlap.",
+        "Walk forward: every figure comes from models of the past asked about later bars; "
+        f"{'paths overlap, and the intervals say so' if task.name == PATH else 'label intervals do not overlap'}.",
         "",
         "| what | measured | beside |",
         "|---|---|---|",

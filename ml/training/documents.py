@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ml.candles import format_ms
-from ml.tasks.catalogue import TASKS
+from ml.tasks.catalogue import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +136,7 @@ def metadata(
             "plan": plan.to_dict(),
         },
         "performance": {
-            **TASKS[predictor.task].performance(metrics),
+            **WORDS[predictor.task].performance(metrics),
             "backtest_window": [
                 None if metrics[name] is None else format_ms(metrics[name]) for name in ("first_ms", "last_ms")
             ],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ml.record import OutOfSample
 
-__all__ = ["calibration_plot", "diagnostics", "equity_plot", "importance_plot"]
+__all__ = ["calibration_plot", "canvas", "diagnostics", "equity_plot", "importance_plot", "png"]
 
 _INK, _ACCENT, _SOFT = "#26323f", "#1f6fb4", "#b9c4cf"
 _TOP = 20
@@ -33,7 +33,7 @@ def diagnostics(
 
 def calibration_plot(figures: Mapping[str, Any], *, title: str) -> bytes:
     """Draw stated confidence against what came true, with 95 % bars."""
-    figure, axes = _canvas(f"{title}: does the stated confidence come true?", "stated confidence", "came true")
+    figure, axes = canvas(f"{title}: does the stated confidence come true?", "stated confidence", "came true")
     table = figures["reliability"]
     stated = np.array([row["stated"] for row in table])
     observed = np.array([row["observed"] for row in table])
@@ -45,14 +45,14 @@ def calibration_plot(figures: Mapping[str, Any], *, title: str) -> bytes:
         bars = np.abs(np.stack([observed - low, high - observed]))
         axes.errorbar(stated, observed, yerr=bars, fmt="o", color=_ACCENT, capsize=3, label="tenths of the forecasts")
     axes.legend(frameon=False, loc="upper left")
-    return _png(figure)
+    return png(figure)
 
 
 def equity_plot(record: OutOfSample, *, title: str) -> bytes:
     """Draw the summed return of a bet on every forecast, before costs, beside holding."""
     from matplotlib import dates
 
-    figure, axes = _canvas(f"{title}: a bet on every unseen bar, BEFORE costs", "", "summed return, %")
+    figure, axes = canvas(f"{title}: a bet on every unseen bar, BEFORE costs", "", "summed return, %")
     counted = record.counted
     times = record.open_ms[counted].astype("datetime64[ms]")
     forecasts = counted_forecasts(record)
@@ -63,22 +63,23 @@ def equity_plot(record: OutOfSample, *, title: str) -> bytes:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.legend(frameon=False, loc="upper left")
-    return _png(figure)
+    return png(figure)
 
 
 def importance_plot(importance: Mapping[str, float], *, title: str) -> bytes:
     """Draw the 20 features that contributed most."""
-    figure, axes = _canvas(f"{title}: what the model looked at", "share of the gain, %", "")
+    figure, axes = canvas(f"{title}: what the model looked at", "share of the gain, %", "")
     ranked = sorted(importance.items(), key=lambda item: (-item[1], item[0]))[:_TOP]
     names = [name for name, _ in ranked][::-1]
     shares = [100 * share for _, share in ranked][::-1]
     axes.barh(names, shares, color=_ACCENT)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", labelsize=8)
-    return _png(figure)
+    return png(figure)
 
 
-def _canvas(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
+def canvas(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
+    """Return an empty figure and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -94,7 +95,8 @@ def _canvas(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """Return a figure as a PNG file without a date."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
