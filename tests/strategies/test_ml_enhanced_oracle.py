@@ -96,7 +96,9 @@ def engines(candles, p_up, risk, edges=None):
 
 def series(count, seed):
     random = np.random.default_rng(seed)
-    p_up = [None if random.random() < 0.02 else float(p) for p in smooth_probabilities(count, seed + 50, persistence=0.9)]
+    p_up = [
+        None if random.random() < 0.02 else float(p) for p in smooth_probabilities(count, seed + 50, persistence=0.9)
+    ]
     risk = [None if random.random() < 0.02 else float(r) for r in random.uniform(20, 80, count)]
     return random_bars(count, seed, volatility=0.006, gap=0.001), p_up, risk
 
