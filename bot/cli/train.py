@@ -10,6 +10,7 @@ import typer
 
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
+from bot.cli.search import search
 from bot.cli.train_settings import FAMILIES, chosen_features, joined_sentiment, model_parameters, span
 from bot.home import Home
 from registry.names import ModelKey
@@ -27,6 +28,9 @@ app = typer.Typer(help="Train models.", no_args_is_help=True)
 @app.callback()
 def _group() -> None:
     """Train models: they are validated on bars that they have not seen, registered, and promoted if that proves something."""
+
+
+app.command("search")(search)
 
 
 @app.command("model")
