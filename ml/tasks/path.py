@@ -114,8 +114,8 @@ class PathWords:
         rest = f"beyond step {trusted}" if trusted else "at any step"
         return (
             f"No order may rest on the path {rest}: it is shown there, and nothing says that it is better than no change. "
-            "The high and low of a path are those of the forecast, smoother than any market. One series, one market regime after "
-            "another: the past may not repeat. Promotion speaks of squared error, not of profit."
+            "The high and low of a path are those of the forecast, smoother than any market. One series, one market regime "
+            "after another: the past may not repeat. Promotion speaks of squared error, not of profit."
         )
 
 

@@ -62,8 +62,10 @@ def model_card(
         "",
         "## Measured on bars that it had not seen",
         "",
-        "Walk forward: every figure comes from models of the past asked about later bars; "
-        f"{'paths overlap, and the intervals say so' if task.name == PATH else 'label intervals do not overlap'}.",
+        (
+            "Walk forward: every figure comes from models of the past asked about later bars; "
+            f"{'paths overlap, and the intervals say so' if task.name == PATH else 'label intervals do not overlap'}."
+        ),
         "",
         "| what | measured | beside |",
         "|---|---|---|",

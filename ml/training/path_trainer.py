@@ -126,8 +126,8 @@ def _plan(dataset: PathDataset, settings: TrainingSettings, steps: int) -> PathP
     if len(folds[0].train) < _LEAST_TRAINING_ROWS:
         raise NotEnoughBars(
             f"Insufficient data for training (got {len(dataset)} rows): {len(folds[0].train)} are left to the first model "
-            f"once a path of {steps} steps is kept between them and its test, {_LEAST_TRAINING_ROWS} are needed: get more with "
-            "`bot data download` or `bot data import`, or shorten the path with --params n_steps_ahead=..."
+            f"once a path of {steps} steps is kept between them and its test, {_LEAST_TRAINING_ROWS} are needed: get more "
+            "with `bot data download` or `bot data import`, or shorten the path with --params n_steps_ahead=..."
         )
     return PathPlan(
         bars=len(dataset),
