@@ -52,7 +52,8 @@ NOISE_LEVELS = (0.1, 0.3)
 _SHUFFLES = 3
 _MOST_ACCURATE = 0.58
 _MOST_SKILL = 0.02
-_MOST_BARS = 20_000
+_MOST_BARS = 12_000
+_LONGEST_SEQUENCE = 1_000
 _FEWEST_TEST_BARS = 200
 _FEWEST_BLOCKS = 20
 _FIGURES = (
@@ -115,9 +116,10 @@ def robustness(
     trial = _Trial(dataset, fold.train, bars[:half], bars[half:], predictor, task)
     fitted = predictor.fit(dataset, fold.train, seed=seed, threads=threads)
     result |= {"train_rows": len(fold.train), "judged_rows": len(bars) - half, "seed": seed}
-    sights = {"as_it_is": dataset, "one_bar_late": _late(dataset)}
+    sights = {"as_it_is": dataset, "one_bar_late": _late(dataset, trial.judged)}
     sights |= {
-        f"{level:g}": _noisy(dataset, fold.train, level, seed + place) for place, level in enumerate(NOISE_LEVELS)
+        f"{level:g}": _noisy(dataset, fold.train, trial.judged, level, seed + place)
+        for place, level in enumerate(NOISE_LEVELS)
     }
     figures = trial.judge(fitted, sights)
     result |= {name: figures.pop(name) for name in ("as_it_is", "one_bar_late")}
@@ -214,25 +216,33 @@ class _Trial:
         }
 
 
-def _noisy(dataset: Dataset, train: Integers, level: float, seed: int) -> Dataset:
+def _noisy(dataset: Dataset, train: Integers, bars: Integers, level: float, seed: int) -> Dataset:
     """Return the dataset with normal noise of ``level`` standard deviations (of the training rows) on every feature."""
-    known = dataset.rows[train].astype(np.float64)
+    known = dataset.rows[train]
     spread = np.zeros(known.shape[1])
     for place, column in enumerate(known.T):
-        seen = column[np.isfinite(column)]
+        seen = column[np.isfinite(column)].astype(np.float64)
         spread[place] = seen.std() if len(seen) else 0.0
-    noise = np.random.default_rng(seed).standard_normal(dataset.rows.shape, dtype=np.float32)
-    return replace(dataset, rows=dataset.rows + noise * (level * spread).astype(np.float32))
+    first, last = _around(bars)
+    rows = dataset.rows.copy()
+    noise = np.random.default_rng(seed).standard_normal(rows[first:last].shape, dtype=np.float32)
+    rows[first:last] += noise * (level * spread).astype(np.float32)
+    return replace(dataset, rows=rows)
 
 
-def _late(dataset: Dataset) -> Dataset:
+def _late(dataset: Dataset, bars: Integers) -> Dataset:
     """Return the dataset with the features of the bar before in each row."""
-    rows = np.full_like(dataset.rows, np.nan)
-    rows[1:] = dataset.rows[:-1]
-    usable = dataset.usable.copy()
-    usable[:1] = False
-    usable[1:] &= dataset.usable[:-1]
+    first, last = _around(bars)
+    first = max(first, 1)
+    rows, usable = dataset.rows.copy(), dataset.usable.copy()
+    rows[first:last] = dataset.rows[first - 1 : last - 1]
+    usable[first:last] &= dataset.usable[first - 1 : last - 1]
     return replace(dataset, rows=rows, usable=usable)
+
+
+def _around(bars: Integers) -> tuple[int, int]:
+    """Return the rows that models of the bars may look at."""
+    return max(0, int(bars[0]) - _LONGEST_SEQUENCE), int(bars[-1]) + 1
 
 
 def by_volatility(record: Any, task: Task) -> list[dict[str, Any]]:
