@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _PLANTED = re.compile(r"planted edge ([0-9.e-]+)")
+_DRIFT = re.compile(r"planted path drift ([0-9.e-]+)")
 _DASH = "–"
 
 
@@ -277,13 +278,15 @@ def sample_words(document: Mapping[str, Any]) -> list[str]:
 def market_words(document: Mapping[str, Any]) -> list[str]:
     """Say what the built-in market is, where it was used."""
     origin = document["data"]["origin"] or ""
-    planted = _PLANTED.search(origin)
+    planted, drift = _PLANTED.search(origin), _DRIFT.search(origin)
     if not planted:
         return []
-    if float(planted[1]) == 0:
+    found = [f"edge of {planted[1]}"] if float(planted[1]) else []
+    found += [f"lasting drift of {drift[1]}"] if drift else []
+    if not found:
         return ["The candles are the built-in market without an edge: whatever was earned here is luck."]
     text = (
-        f"The candles are the built-in market with a PLANTED edge of {planted[1]}: the profit was put there to be found. "
+        f"The candles are the built-in market with a PLANTED {' and a '.join(found)}: the profit was put there to be found. "
         "Real markets are not so kind."
     )
     return [text]
