@@ -1,0 +1,183 @@
+"""MLEnhanced and MLPredictive through configs, the small model and the report: roles, history, words."""
+
+from __future__ import annotations
+
+import json
+from html import unescape
+
+import pytest
+from backtest_runs import small_home
+
+from bot.assembly import assemble_backtest
+from bot.backtest.document import result_document
+from bot.backtest.run import run_backtest
+from bot.config.loader import parse_config
+from bot.errors import ConfigError
+from bot.home import Home
+from bot.report.page import report_page
+from bot.report.words import market_words, reached_rows, verdicts
+
+TEXT = """\
+name: run
+strategy: {strategy}
+params: {params}
+symbols: [BTCUSDT]
+timeframe: 1h
+data: {{exchange: local, start: 2018-03-01}}
+models: {models}
+broker: {{cash: 10000, commission: 0.0001, slippage: 0.0, lot_step: 0.00001, price_tick: 0.01}}
+"""
+ENHANCED = {
+    "strategy": "MLEnhanced",
+    "params": "{rsi_timeframe: 3h, oversold: 45, overbought: 55, max_risk: null, min_edge: none}",
+    "models": '{direction: "{symbol}/basic@newest"}',
+}
+PREDICTIVE = {
+    "strategy": "MLPredictive",
+    "params": "{min_predicted_return: cost, confidence_threshold: 0.52}",
+    "models": '{prediction: "{symbol}/basic@newest"}',
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Home:
+    return small_home(tmp_path_factory.mktemp("home"))
+
+
+def assembled(home, choices, **changes):
+    return assemble_backtest(parse_config(TEXT.format(**{**choices, **changes}), "run.yaml"), "BTCUSDT", home)
+
+
+@pytest.mark.parametrize("choices", [ENHANCED, PREDICTIVE], ids=["MLEnhanced", "MLPredictive"])
+def test_it_trades_and_the_report_says_what_was_reached(home, choices):
+    run = run_backtest(assembled(home, choices))
+    document = json.loads(json.dumps(result_document(run)))
+    assert len(run.fills) > 10
+    rows = document["strategy"]["reached"]
+    assert all(0 <= row["bars"] <= row["of"] <= document["bars"] for row in rows)
+    assert any(row["bars"] for row in rows)
+    (note,) = document["strategy"]["notes"]
+    assert note in verdicts(document)
+    page = unescape(report_page(run, document))
+    assert "How many bars reached what it asks for" in page
+    for what, bars, share in reached_rows(document):
+        assert f"<th>{what}</th><td>{bars}</td><td>{share}" in page.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_strategy_without_thresholds_shows_none(home):
+    run = run_backtest(assembled(home, {"strategy": "BuyAndHold", "params": "{}", "models": "{}"}))
+    document = result_document(run)
+    assert document["strategy"] == {}
+    assert reached_rows(document) == []
+    assert "reached what it asks for" not in report_page(run, document)
+
+
+def test_a_summary_that_is_no_plain_data_is_left_out(home, tmp_path):
+    (tmp_path / "a_strategy_with_a_summary.py").write_text(
+        "from strategies import BuyAndHold\n"
+        "class Told(BuyAndHold):\n"
+        "    def summary(self):\n"
+        "        return {**super().summary(), 'odd': object(), 'even': 2, 'reached': ['nonsense', {'what': 'x'}]}\n"
+    )
+    text = TEXT.format(strategy="a_strategy_with_a_summary:Told", params="{}", models="{}")
+    run = run_backtest(assemble_backtest(parse_config(text, str(tmp_path / "run.yaml")), "BTCUSDT", home))
+    document = result_document(run)
+    assert document["strategy"] == {"even": 2, "reached": ["nonsense", {"what": "x"}]}
+    assert document["decisions"] == {"entries": 1}
+    assert "reached what it asks for" not in report_page(run, document)
+
+
+def test_min_edge_of_the_direction_model_is_shown(home):
+    params = "{oversold: 45, overbought: 55, max_risk: null, min_edge: 0.9}"
+    run = run_backtest(assembled(home, ENHANCED, params=params))
+    assert run.edge["needed"] == 0.9
+    assert run.edge["bars_reaching"] == 0 < run.edge["bars_wanting_in"]
+    assert run.edge["record"]["exit"] == pytest.approx(0.45)
+    assert run.fills == ()
+
+
+def test_the_feed_begins_early_enough_for_the_rsi(home):
+    short = assembled(home, ENHANCED, params="{max_risk: null}")
+    assert short.first_row == 59 * 24  # all there is before March: less than the least history
+    needed = short.strategy.history_bars("1h", {"rsi_timeframe": "12h"})
+    assert needed == 12 * 258
+    from bot.assembly import _history
+
+    file = parse_config(TEXT.format(**ENHANCED), "run.yaml")
+    assert _history(file, short.strategy, {"rsi_timeframe": "12h"}, short.models) == needed
+    assert _history(file, short.strategy, {}, short.models) == 2048
+
+
+@pytest.mark.parametrize(
+    ("choices", "changes", "message"),
+    [
+        (
+            ENHANCED,
+            {"models": '{direction: "{symbol}/basic@newest"}', "params": "{}"},
+            (
+                r"run\.yaml:7:9: MLEnhanced needs a model for the role 'risk': add 'risk: \"\{symbol\}/risk@latest\"' to models; "
+                "train one with: bot train model BTCUSDT --type risk --timeframe 1h"
+            ),
+        ),
+        (
+            PREDICTIVE,
+            {"models": "{}"},
+            (
+                r"MLPredictive needs a model for the role 'forecast' or 'prediction': add .*autoregressive@latest.* or "
+                r".*basic@latest.* to models; train one with: bot train model BTCUSDT --type autoregressive"
+            ),
+        ),
+        (
+            PREDICTIVE,
+            {"models": '{predicton: "{symbol}/basic@newest"}'},
+            "'predicton' is no role of MLPredictive; did you mean 'prediction'",
+        ),
+        (
+            ENHANCED,
+            {"models": '{direction: "{symbol}/basic@newest", risk: "{symbol}/basic@newest"}'},
+            (
+                r"run\.yaml:7:\d+: MLEnhanced reads the risk of the role 'risk', but BTCUSDT/basic@newest says price, .*; "
+                r"bind a model that says it, such as \{symbol\}/risk@latest"
+            ),
+        ),
+        (
+            ENHANCED,
+            {"params": "{rsi_timeframe: 90m, max_risk: null}"},
+            r"run\.yaml:3:25: rsi_timeframe is '90m': expected a whole multiple of the bars' 1h",
+        ),
+        (ENHANCED, {"params": "{oversold: 71, max_risk: null}"}, r"run\.yaml:3:20: oversold is 71: expected less than"),
+        (
+            PREDICTIVE,
+            {"params": "{min_predicted_retrn: 0.002}"},
+            r"run\.yaml:3:10: unknown parameter of MLPredictive 'min_predicted_retrn'; did you mean 'min_predicted_return'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_roles_and_parameters_is_told_at_its_place(home, choices, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        assembled(home, choices, **changes)
+
+
+def test_the_first_role_of_the_strategy_is_scored_whatever_the_order_of_the_config(home):
+    models = '{other: "{symbol}/basic@newest", direction: "{symbol}/basic@newest"}'
+    run = run_backtest(assembled(home, ENHANCED, models=models))
+    assert [bound.role for bound in run.assembly.models] == ["direction", "other"]
+    document = result_document(run)
+    assert document["model"]["role"] == "direction"
+    assert document["out_of_sample"]["n"] > 100
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ("built-in market, planted edge 0, planted path drift 0.2, seed 7", "a PLANTED lasting drift of 0.2"),
+        (
+            "built-in market, planted edge 0.06, planted path drift 0.2, seed 7",
+            "edge of 0.06 and a lasting drift of 0.2",
+        ),
+        ("built-in market, planted edge 0, seed 7", "without an edge"),
+    ],
+)
+def test_words_for_what_was_planted(origin, words):
+    (text,) = market_words({"data": {"origin": origin}})
+    assert words in text
