@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ml.tasks.catalogue import PATH, WORDS
+from ml.training.robustness import robustness_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +73,7 @@ def model_card(
     ]
     lines += [f"| {what} | {measured} | {beside} |" for what, measured, beside in task.headline(figures)]
     lines += task.tables(figures)
+    lines += robustness_lines(metrics.get("robustness", {}))
     data = document["data"]
     source = f" from {data['exchange']}" if data["exchange"] else ""
     lines += [

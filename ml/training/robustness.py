@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.errors import TrainingFailed
 from ml.tasks.catalogue import TASKS
 from ml.tasks.words import percent
 from ml.training.plan import MINIMUM_SCORED
@@ -42,6 +43,7 @@ __all__ = [
     "red_flag",
     "refused_by_shuffle",
     "robustness",
+    "robustness_lines",
     "robustness_table",
     "shuffled",
 ]
@@ -131,12 +133,15 @@ def robustness(
 
 def _shuffles(trial: _Trial, *, seed: int, threads: int, progress: Progress) -> dict[str, Any]:
     """Refit on shuffled labels; where chance gave skill once, two other shuffles decide by majority."""
-    runs = []
+    runs: list[dict[str, Any]] = []
     for number in range(_SHUFFLES):
         progress(0.4 + 0.2 * number, f"robustness: shuffled labels, {number + 1}")
         labels = shuffled(trial.dataset, np.flatnonzero(trial.dataset.labelled), seed=seed + number)
         other = replace(trial, dataset=labels)
-        fitted = trial.predictor.fit(labels, trial.train, seed=seed + number, threads=threads)
+        try:
+            fitted = trial.predictor.fit(labels, trial.train, seed=seed + number, threads=threads)
+        except TrainingFailed as error:  # such as one class only among the labels that came to lie in the first third
+            return {"runs": runs, "p_value": math.nan, "promoted": False, "skipped": str(error)}
         figures = other.judge(fitted, {"shuffled": labels})["shuffled"]
         runs.append({**figures, "seed": seed + number, "p_value": _p_value(figures), "promoted": _passes(figures)})
         if number == 0 and not runs[0]["promoted"]:
@@ -307,6 +312,29 @@ def robustness_table(result: Mapping[str, Any]) -> list[tuple[str, str, str, str
     names = ("calm third of the record", "middle third", "wild third")
     situations += list(zip(names, result.get("by_volatility", []), strict=False))
     return [(name, *_words(row)) for name, row in situations if row is not None]
+
+
+def robustness_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return the section of a model card as lines of Markdown; empty where nothing was measured."""
+    rows = robustness_table(result)
+    if not rows:
+        return []
+    lines = ["", "## Robustness", ""]
+    if result.get("red_flag"):
+        lines += [f"Red flag: {result['red_flag']}.", ""]
+    if "as_it_is" in result:
+        lines += [
+            (
+                f"Fitted anew on {result['train_rows']:,} early bars, judged on {result['judged_rows']:,} later ones; "
+                "shuffled labels must show no gain."
+            ),
+            "",
+        ]
+    lines += [
+        "| situation | bars | direction right | gain over the first baseline | 90 % band held |",
+        "|---|---|---|---|---|",
+    ]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
 
 
 def _words(row: Mapping[str, Any]) -> tuple[str, str, str, str]:

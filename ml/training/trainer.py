@@ -21,6 +21,7 @@ from ml.training.card import model_card
 from ml.training.documents import json_bytes, metadata
 from ml.training.gate import GateDecision, decide
 from ml.training.plan import TrainingPlan, check_length, plan_dataset
+from ml.training.robustness import red_flag, refused_by_shuffle, robustness
 from ml.training.walk_forward import walk_forward
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ml.candles import Candles
+    from ml.dataset import Fold
     from ml.features.schema import FeatureSchema
     from ml.predictors.contract import FittedPredictor, Predictor
     from ml.publishing import Publisher
@@ -199,9 +201,12 @@ def train_prepared(
     calibration = task.fit_publisher(record.scored_columns(), baselines, horizon=settings.horizon)
     figures = task.evaluate(record)
     gate = decide(figures, prepared.plan, task.words)
+    battery = _robustness(prepared, folds, record, figures, progress)
+    gate = refused_by_shuffle(gate, battery)
     metrics: dict[str, Any] = {
         "schema_version": 1,
         "out_of_sample": figures,
+        "robustness": battery,
         "baselines": baselines.to_dict(),
         "gate": gate.to_dict(),
         "plan": prepared.plan.to_dict(),
@@ -239,6 +244,29 @@ def train_prepared(
         files |= diagnostics(record, figures, fitted.importance(), title=document["name"], task=task.name)
     progress(1.0, "done")
     return TrainingResult(files, gate, metrics, prepared.plan, document, record, calibration)
+
+
+def _robustness(
+    prepared: Prepared, folds: list[Fold], record: Any, figures: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """Return the battery; where it was to be left out, only figures that are too good start it."""
+    settings, flag = prepared.settings, red_flag(figures)
+    if not settings.robustness and flag is None:
+        return {"skipped": "by the settings"}
+
+    def battery_progress(fraction: float, text: str) -> None:
+        progress(0.8 + 0.1 * fraction, f"{flag}; {text}" if flag else text)
+
+    found = robustness(
+        prepared.dataset,
+        folds,
+        prepared.predictor,
+        record,
+        seed=settings.seed,
+        threads=settings.threads,
+        progress=battery_progress,
+    )
+    return {"red_flag": flag, **found}
 
 
 def _golden(prepared: Prepared, fitted: FittedPredictor, calibration: Publisher) -> bytes:
