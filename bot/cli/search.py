@@ -181,15 +181,16 @@ def _sentences(result: SearchResult, kept: KeptTrials, made: int) -> list[str]:
     if result.failed:
         lines.append(f"{len(result.failed)} trials could not be fitted: {result.failed[-1]}")
     lines.append(
-        f"The best of {count} trials looked like {1000 * cost['looked']:+.3f} millinats saved a bar; the best of as many "
-        f"worthless ones would show {1000 * cost['luck']:+.3f}: after paying for {count} looks "
+        f"The best of {count} trials looked like {1000 * cost['looked']:+.3f} millinats saved a bar (against {_against(result)}); the "
+        f"best of as many worthless ones would show {1000 * cost['luck']:+.3f}: after paying for {count} looks "
         f"{1000 * cost['after']:+.3f} remain."
     )
     if result.defaults is not None:
         lines.append(f"The defaults, as one of the trials, showed {1000 * result.defaults.gain:+.3f}.")
     if result.exam is not None:
         best, usual, gap = (result.exam[name] for name in ("best", "defaults", "difference"))
-        again = f" (it was looked at {kept.exams} times before: it is no longer unseen)" if kept.exams else ""
+        times = "once" if kept.exams == 1 else f"{kept.exams} times"
+        again = f" (earlier searches looked at it {times}: it is no longer unseen)" if kept.exams else ""
         lines.append(
             f"On the last fold, which no trial saw{again}, the best saved {_span_words(best)}, the defaults "
             f"{_span_words(usual)}; the difference is {_span_words(gap)}, n = {best['n']:,}."
@@ -206,6 +207,10 @@ def _sentences(result: SearchResult, kept: KeptTrials, made: int) -> list[str]:
             "coin toss among the trials)."
         )
     return lines
+
+
+def _against(_result: SearchResult) -> str:
+    return "the share of rises"
 
 
 def _span_words(figures: Mapping[str, float]) -> str:

@@ -307,6 +307,7 @@ class _Study:
         optuna = _optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         kinds = optuna.distributions
+        self._ranges = dict(space)
         self._space = {name: _distribution(kinds, dimension) for name, dimension in space.items()}
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
         self._failed = optuna.trial.TrialState.FAIL
@@ -326,7 +327,7 @@ class _Study:
     def ask(self) -> dict[str, Any]:
         """Return parameters to try."""
         self._open = self._study.ask(self._space)
-        return dict(self._open.params)
+        return {name: _short(value, self._ranges[name]) for name, value in self._open.params.items()}
 
     def tell(self, gain: float) -> None:
         """Say what they showed."""
@@ -335,6 +336,13 @@ class _Study:
     def fail(self) -> None:
         """Say that they could not be tried."""
         self._study.tell(self._open, state=self._failed)
+
+
+def _short(value: Any, dimension: Dimension) -> Any:
+    """Return a number of four digits, which a person can read and type; it stays inside the range."""
+    if not isinstance(value, float):
+        return value
+    return min(max(float(f"{value:.4g}"), dimension.low), dimension.high)
 
 
 def _distribution(kinds: Any, dimension: Dimension) -> Any:
