@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from strategies.errors import StrategyError
 from strategies.parameters import check_choice, check_count, check_fraction, check_name
 from strategies.risk import RiskRules, RiskState
-from strategies.signals import earns_its_costs, wants_in, wants_out
+from strategies.signals import (
+    DOWN,
+    UP,
+    asked_by_rsi,
+    confirms,
+    earns_its_costs,
+    is_below_limit,
+    probability_of_rise,
+    reaches,
+    simple_return,
+    wants_in,
+    wants_out,
+)
 from strategies.sizing import entry_size
 
 NAN = float("nan")
@@ -27,6 +39,46 @@ def test_signals_at_their_thresholds_and_without_numbers():
     assert earns_its_costs(0.0031, 0.003)
     assert not earns_its_costs(0.003, 0.003)
     assert not earns_its_costs(NAN, 0.0)
+
+
+def test_what_the_rsi_asks_for():
+    assert asked_by_rsi(29.999, 30.0, 70.0) == UP == 1.0
+    assert asked_by_rsi(70.001, 30.0, 70.0) == DOWN == -1.0
+    for rsi in (30.0, 50.0, 70.0, NAN):
+        assert asked_by_rsi(rsi, 30.0, 70.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "direction", "confidence", "least", "agrees"),
+    [
+        (UP, 1.0, 0.55, 0.55, True),
+        (UP, 1.0, 0.5499, 0.55, False),
+        (UP, -1.0, 0.9, 0.55, False),
+        (DOWN, -1.0, 0.9, 0.55, True),
+        (DOWN, 1.0, 0.9, 0.55, False),
+        (UP, 1.0, 0.5, 0.5, False),  # no opinion
+        (UP, 1.0, 0.501, 0.5, True),
+        (UP, NAN, 0.9, 0.5, False),
+        (UP, 1.0, NAN, 0.5, False),
+    ],
+)
+def test_a_model_confirms_what_is_wanted_when_it_says_so_surely_enough(wanted, direction, confidence, least, agrees):
+    assert confirms(wanted, direction, confidence, least) is agrees
+
+
+def test_limits_thresholds_and_returns():
+    assert is_below_limit(49.9, 50.0)
+    assert not is_below_limit(50.0, 50.0)
+    assert not is_below_limit(NAN, 50.0)
+    assert reaches(0.002, 0.002)
+    assert not reaches(0.0019, 0.002)
+    assert not reaches(NAN, 0.0)
+    assert simple_return(math.log(1.25)) == pytest.approx(0.25)
+    assert math.isnan(simple_return(NAN))
+    assert probability_of_rise(UP, 0.6) == 0.6
+    assert probability_of_rise(DOWN, 0.6) == pytest.approx(0.4)
+    assert math.isnan(probability_of_rise(NAN, 0.6))
+    assert math.isnan(probability_of_rise(UP, NAN))
 
 
 @given(

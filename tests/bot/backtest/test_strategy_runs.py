@@ -115,8 +115,8 @@ def test_the_feed_begins_early_enough_for_the_rsi(home):
             ENHANCED,
             {"models": '{direction: "{symbol}/basic@newest"}', "params": "{}"},
             (
-                r"run\.yaml:7:9: MLEnhanced needs a model for the role 'risk': add 'risk: \"\{symbol\}/risk@latest\"' to models; "
-                "train one with: bot train model BTCUSDT --type risk --timeframe 1h"
+                r"run\.yaml:7:9: MLEnhanced needs a model for the role 'risk': add 'risk: \"\{symbol\}/risk@latest\"' to "
+                "models; train one with: bot train model BTCUSDT --type risk --timeframe 1h"
             ),
         ),
         (
