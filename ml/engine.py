@@ -272,6 +272,20 @@ class PredictionEngine:
             batch.status[where] = status
         return batch
 
+    def newest_features(self, candles: Candles) -> dict[str, float]:
+        """Return the features of the last bar by name, for whoever explains a prediction; empty without a model.
+
+        Raises
+        ------
+        SchemaMismatch, MissingColumns
+            When the candles are not what the model reads.
+        """
+        if self._bundle is None:
+            return {}
+        self._check(candles, self._bundle)
+        row = self._bundle.pipeline.latest(candles).rows
+        return dict(zip(self._bundle.schema.names, row[0].astype(np.float64).tolist(), strict=True)) if len(row) else {}
+
     def holding_edges(self, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
         """Return what the bundle's out-of-sample record earned per holding; nothing is known without a model.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from registry.errors import NoChampion
 
 if TYPE_CHECKING:
     from bot.market.store import StoredSeries
+    from ml.candles import Candles
     from ml.engine import PredictionEngine
     from ml.predictions import Prediction
     from registry.model import StrategyModel
@@ -101,14 +103,29 @@ def _document(
         "horizon": engine.horizon,
         "predicts_until": format_ms(outcome_ms),
         "status": found.status.label,
-        "direction": found.direction,
+        "direction": {1.0: "UP", -1.0: "DOWN"}.get(found.direction),
         "confidence": found.confidence,
         "p_up": found.p_up,
         "expected_return": found.expected_return,
         "price": found.price,
         "low": found.low,
         "high": found.high,
+        "risk": found.risk,
+        "predicted_volatility": found.volatility,
+        **_answer(found, engine, model, candles),
     }
+
+
+def _answer(found: Prediction, engine: PredictionEngine, model: StrategyModel, candles: Candles) -> dict[str, Any]:
+    """Return what the family says under names of its own; without a prediction, nothing."""
+    from ml.predictions import PREDICTION_COLUMNS
+    from ml.predictors.catalogue import predictor_class, predictor_names
+
+    if found.status != 0 or model.model_type not in predictor_names():
+        return {}
+    values = {name: getattr(found, name) for name in PREDICTION_COLUMNS}
+    context = {**model.metadata, "features": engine.newest_features(candles)}
+    return predictor_class(model.model_type, model.metadata.get("architecture")).answer(values, context)
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
@@ -126,13 +143,32 @@ def _lines(document: dict[str, Any]) -> list[str]:
     ]
     if document["status"] != "ok":
         return [*lines, f"  no answer   {_REASONS.get(document['status'], 'the model does not answer for this bar')}"]
-    word = "up" if document["direction"] > 0 else "down"
-    lines += [
-        f"  direction   {word} by {document['predicts_until']}",
-        f"  confidence  {100 * document['confidence']:.1f} % that {word} is right (50 % is no opinion)",
-        f"  price       {document['price']:,.8g} expected ({100 * document['expected_return']:+.3f} %)",
-        f"  band        {document['low']:,.8g} to {document['high']:,.8g} in 9 of 10 cases",
-    ]
+    lines += _statement(document)
     if document["in_sample"]:
         lines.append("  note        the model was trained on the outcome of this bar: it is no forecast")
     return lines
+
+
+def _statement(document: dict[str, Any]) -> list[str]:
+    """Return what is predicted, whichever numbers the family states."""
+    until, share = document["predicts_until"], f"{100 * document['confidence']:.1f} %"
+    if not isnan(document["risk"]):
+        verb = "meets" if document["risk"] >= 50 else "is spared"
+        return [
+            f"  risk        {document['risk']:.1f} of 100: the chance in percent of an adverse move by {until}",
+            f"  confidence  {share} that a position {verb} it",
+        ]
+    if not isnan(document["predicted_volatility"]):
+        return [
+            f"  volatility  {100 * document['predicted_volatility']:.3f} % by {until} (standard deviation of the return)",
+            f"  confidence  {share} that what comes is within a quarter of it",
+        ]
+    word = document["direction"].lower()
+    state = [f"  state       {document['state']}"] if document.get("state") else []
+    return [
+        *state,
+        f"  direction   {word} by {until}",
+        f"  confidence  {share} that {word} is right (50 % is no opinion)",
+        f"  price       {document['price']:,.8g} expected ({100 * document['expected_return']:+.3f} %)",
+        f"  band        {document['low']:,.8g} to {document['high']:,.8g} in 9 of 10 cases",
+    ]

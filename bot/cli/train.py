@@ -105,7 +105,7 @@ def model(
         first_ms, candles = span(series.candles, start_date, end_date)
         update(0.02, "features and labels")
         settings = TrainingSettings(
-            horizon=default_horizon(key.timeframe) if horizon is None else horizon,
+            horizon=default_horizon(key.timeframe, family.task) if horizon is None else horizon,
             features=chosen_features(features or [], candles),
             parameters=parameters,
             seed=seed,

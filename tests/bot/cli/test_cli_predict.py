@@ -49,8 +49,11 @@ def test_the_json_holds_the_engines_numbers(capsys, home):
         symbol="BTCUSDT", model_type="basic", timeframe="1h"
     )
     expected = PredictionEngine(model).predict(market())
-    for name in ("price", "expected_return", "direction", "confidence", "p_up", "low", "high"):
+    for name in ("price", "expected_return", "confidence", "p_up", "low", "high"):
         assert found[name] == getattr(expected, name)
+    assert found["direction"] == ("UP" if expected.direction > 0 else "DOWN")
+    assert found["predicted_price"] == expected.price
+    assert found["risk"] is found["predicted_volatility"] is None
     assert found["status"] == "ok"
     assert found["model"]["version"] == version
     assert found["model"]["digest"] == model.digest
