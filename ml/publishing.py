@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from ml.calibration import Calibration
 from ml.errors import BrokenModel
 from ml.price_publisher import PricePublisher
+from ml.risk_publisher import RiskPublisher
+from ml.volatility_publisher import VolatilityPublisher
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ class Publisher(Protocol):
 PUBLISHERS: dict[str, Callable[[Mapping[str, Any]], Publisher]] = {
     Calibration.kind: Calibration.from_dict,
     PricePublisher.kind: PricePublisher.from_dict,
+    RiskPublisher.kind: RiskPublisher.from_dict,
+    VolatilityPublisher.kind: VolatilityPublisher.from_dict,
 }
 """What reads each kind of ``calibration.json``."""
 

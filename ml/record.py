@@ -1,6 +1,7 @@
 """The out-of-sample record: what models said of bars that they had never seen, kept in every bundle.
 
-It is the only source of published accuracy. ``oos_predictions.parquet`` holds one row for each bar of a test fold.
+It is the only source of published accuracy. ``oos_predictions.parquet`` holds one row for each bar of a test fold; its
+columns are those of the task.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -21,13 +22,69 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["RECORD_FILE", "OutOfSample"]
+__all__ = ["RECORD_FILE", "OutOfSample", "RiskRecord", "VolatilityRecord"]
 
 RECORD_FILE = "oos_predictions.parquet"
 
 
+class _Columns:
+    """What every record does with its columns, which are the fields of a dataclass."""
+
+    def __post_init__(self) -> None:
+        """Refuse columns of different length."""
+        lengths = {name: len(getattr(self, name)) for name in self._names()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns of the record differ in length: {lengths}")
+
+    def __len__(self) -> int:
+        """Return the number of bars."""
+        return len(self.k)  # type: ignore[attr-defined]
+
+    @classmethod
+    def _names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))  # type: ignore[arg-type]
+
+    def scored_columns(self) -> dict[str, Any]:
+        """Return every column at the scored rows."""
+        return {name: getattr(self, name)[self.scored] for name in self._names()}  # type: ignore[attr-defined]
+
+    def to_parquet(self) -> bytes:
+        """Return the file's bytes; the same record gives the same bytes."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table({name: pa.array(getattr(self, name)) for name in self._names()})
+        buffer = io.BytesIO()
+        repeated = [name for name in ("fold", "train_base_rate", "constant") if name in self._names()]
+        pq.write_table(table, buffer, compression="zstd", use_dictionary=repeated)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_parquet(cls, content: bytes) -> Self:
+        """Read what ``to_parquet`` wrote.
+
+        Raises
+        ------
+        BrokenModel
+            When the bytes are no Parquet file, or a column is missing.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            # read_table would load pandas; a worker thread that still holds the bytes while Python ends aborts the process
+            table = pq.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise BrokenModel(f"{RECORD_FILE} is not a Parquet file: {error}") from error
+        missing = [name for name in cls._names() if name not in table.column_names]
+        if missing:
+            raise BrokenModel(f"{RECORD_FILE} has no column {', '.join(missing)}")
+        columns: dict[str, Any] = {name: _array(table[name]) for name in cls._names()}
+        return cls(**columns)
+
+
 @dataclass(frozen=True, eq=False)
-class OutOfSample:
+class OutOfSample(_Columns):
     """Predictions of n bars by walk-forward models, in time order.
 
     Attributes
@@ -69,58 +126,90 @@ class OutOfSample:
     sigma: Floats
     scored: Flags
 
-    def __post_init__(self) -> None:
-        """Refuse columns of different length."""
-        lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns of the record differ in length: {lengths}")
-
-    def __len__(self) -> int:
-        """Return the number of bars."""
-        return len(self.k)
-
     @cached_property
     def counted(self) -> Flags:
         """Scored bars of the calibrated folds (all but fold 0): what skill is measured on."""
         flags: Flags = self.scored & np.isfinite(self.p_up)
         return flags
 
-    def scored_columns(self) -> dict[str, Any]:
-        """Return every column at the scored rows."""
-        return {field.name: getattr(self, field.name)[self.scored] for field in fields(self)}
 
-    def to_parquet(self) -> bytes:
-        """Return the file's bytes; the same record gives the same bytes."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+@dataclass(frozen=True, eq=False)
+class RiskRecord(_Columns):
+    """Risks of n bars by walk-forward models, in time order.
 
-        table = pa.table({field.name: pa.array(getattr(self, field.name)) for field in fields(self)})
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd", use_dictionary=["fold", "train_base_rate"])
-        return buffer.getvalue()
+    Attributes
+    ----------
+    open_ms, k, fold, raw_score, close, sigma
+        As in `OutOfSample`.
+    p_adverse : float64 array, shape (n,)
+        Probability of an adverse move, calibrated on earlier folds only; NaN in fold 0.
+    outcome : float64 array, shape (n,)
+        1.0 where it came, 0.0 where it did not; NaN where unknown.
+    train_base_rate, last_outcome_p, volatility_p : float64 arrays, shape (n,)
+        What the baselines said: the share in the fold's training rows, the rate by the last outcome, by thirds of volatility.
+    scored : bool array, shape (n,)
+        Labelled, and ``k % horizon == 0``.
+    """
 
-    @classmethod
-    def from_parquet(cls, content: bytes) -> OutOfSample:
-        """Read what ``to_parquet`` wrote.
+    open_ms: Integers
+    k: Integers
+    fold: npt.NDArray[np.int16]
+    raw_score: Floats
+    p_adverse: Floats
+    outcome: Floats
+    train_base_rate: Floats
+    last_outcome_p: Floats
+    volatility_p: Floats
+    close: Floats
+    sigma: Floats
+    scored: Flags
 
-        Raises
-        ------
-        BrokenModel
-            When the bytes are no Parquet file, or a column is missing.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    @cached_property
+    def counted(self) -> Flags:
+        """Scored bars of the calibrated folds (all but fold 0): what skill is measured on."""
+        flags: Flags = self.scored & np.isfinite(self.p_adverse)
+        return flags
 
-        try:
-            # read_table would load pandas; a worker thread that still holds the bytes while Python ends aborts the process
-            table = pq.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise BrokenModel(f"{RECORD_FILE} is not a Parquet file: {error}") from error
-        missing = [field.name for field in fields(cls) if field.name not in table.column_names]
-        if missing:
-            raise BrokenModel(f"{RECORD_FILE} has no column {', '.join(missing)}")
-        columns: dict[str, Any] = {field.name: _array(table[field.name]) for field in fields(cls)}
-        return cls(**columns)
+
+@dataclass(frozen=True, eq=False)
+class VolatilityRecord(_Columns):
+    """Volatilities of n bars by walk-forward models, in time order.
+
+    Attributes
+    ----------
+    open_ms, k, fold, raw_score, close, sigma
+        As in `OutOfSample`.
+    forecast : float64 array, shape (n,)
+        Volatility over the horizon, from earlier folds' calibration only; NaN in fold 0.
+    confidence : float64 array, shape (n,)
+        Stated probability that what is realised is within a quarter of it; NaN in fold 0.
+    realised : float64 array, shape (n,)
+        Root of the sum of squared log returns over the horizon; NaN where unknown.
+    ewma, har, constant : float64 arrays, shape (n,)
+        Volatility over the horizon by the baselines: exponential average, heterogeneous autoregression, training mean.
+    scored : bool array, shape (n,)
+        Labelled, and ``k % horizon == 0``.
+    """
+
+    open_ms: Integers
+    k: Integers
+    fold: npt.NDArray[np.int16]
+    raw_score: Floats
+    forecast: Floats
+    confidence: Floats
+    realised: Floats
+    ewma: Floats
+    har: Floats
+    constant: Floats
+    close: Floats
+    sigma: Floats
+    scored: Flags
+
+    @cached_property
+    def counted(self) -> Flags:
+        """Scored bars of the calibrated folds (all but fold 0): what skill is measured on."""
+        flags: Flags = self.scored & np.isfinite(self.forecast)
+        return flags
 
 
 def _array(column: Any) -> Any:

@@ -8,9 +8,13 @@ from ml.errors import UnknownPredictor
 from ml.predictors.autoregressive import AutoregressivePricePredictor
 from ml.predictors.basic import BasicPredictor
 from ml.predictors.direction import DirectionPredictor
+from ml.predictors.momentum import MomentumClassifier
 from ml.predictors.multi_ohlc import MultiOHLCPredictor
+from ml.predictors.price_nn import PricePredictor
+from ml.predictors.risk import RiskScorer
 from ml.predictors.sentiment import SentimentPredictor
 from ml.predictors.sequence_network import ConvolutionPredictor, RecurrentPredictor
+from ml.predictors.volatility import VolatilityRegressor
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
@@ -23,8 +27,12 @@ PREDICTORS: tuple[type[Predictor], ...] = (
     RecurrentPredictor,
     ConvolutionPredictor,
     DirectionPredictor,
+    RiskScorer,
+    VolatilityRegressor,
     AutoregressivePricePredictor,
     MultiOHLCPredictor,
+    PricePredictor,
+    MomentumClassifier,
     SentimentPredictor,
 )
 """Every family and architecture; the first of a type is its default."""

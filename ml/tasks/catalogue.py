@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ml.tasks.direction import DirectionTask
 from ml.tasks.path import PathWords
 from ml.tasks.price import PriceTask
+from ml.tasks.risk import RiskTask
+from ml.tasks.volatility import VolatilityTask
 
 if TYPE_CHECKING:
     from ml.tasks.contract import Task
@@ -16,7 +18,7 @@ __all__ = ["PATH", "TASKS", "WORDS"]
 PATH = "path"
 """Whole paths are trained by ``ml.training.path_trainer``; everything else is a task of this catalogue."""
 
-TASKS: dict[str, Task] = {task.name: task for task in (DirectionTask(), PriceTask())}
+TASKS: dict[str, Task] = {task.name: task for task in (DirectionTask(), PriceTask(), RiskTask(), VolatilityTask())}
 """Every task, by name."""
 
 WORDS: dict[str, Task | PathWords] = {**TASKS, PATH: PathWords()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ml.record import OutOfSample
 
-__all__ = ["calibration_plot", "canvas", "diagnostics", "equity_plot", "importance_plot", "png"]
+__all__ = ["calibration_plot", "canvas", "diagnostics", "equity_plot", "importance_plot", "png", "volatility_plot"]
 
 _INK, _ACCENT, _SOFT = "#26323f", "#1f6fb4", "#b9c4cf"
 _TOP = 20
@@ -31,19 +31,34 @@ def diagnostics(
     return files
 
 
-def calibration_plot(figures: Mapping[str, Any], *, title: str) -> bytes:
-    """Draw stated confidence against what came true, with 95 % bars."""
-    figure, axes = canvas(f"{title}: does the stated confidence come true?", "stated confidence", "came true")
+def calibration_plot(
+    figures: Mapping[str, Any], *, title: str, least: float = 0.5, what: str = "stated confidence"
+) -> bytes:
+    """Draw what was stated, from ``least`` on, against what came true, with 95 % bars."""
+    figure, axes = canvas(f"{title}: does the {what} come true?", what, "came true")
     table = figures["reliability"]
     stated = np.array([row["stated"] for row in table])
     observed = np.array([row["observed"] for row in table])
     low = np.array([row["observed_low"] for row in table])
     high = np.array([row["observed_high"] for row in table])
-    top = max(0.6, float(np.max(np.append(stated, high))) + 0.02) if len(table) else 0.6
-    axes.plot([0.5, top], [0.5, top], color=_SOFT, linewidth=1.5, label="stated = came true")
+    top = max(least + 0.1, float(np.max(np.append(stated, high))) + 0.02) if len(table) else least + 0.1
+    axes.plot([least, top], [least, top], color=_SOFT, linewidth=1.5, label="stated = came true")
     if len(table):
         bars = np.abs(np.stack([observed - low, high - observed]))
         axes.errorbar(stated, observed, yerr=bars, fmt="o", color=_ACCENT, capsize=3, label="tenths of the forecasts")
+    axes.legend(frameon=False, loc="upper left")
+    return png(figure)
+
+
+def volatility_plot(figures: Mapping[str, Any], *, title: str) -> bytes:
+    """Draw the forecast volatility against the realised one, by fifths of the forecast."""
+    figure, axes = canvas(f"{title}: forecast and realised volatility", "forecast, %", "realised, %")
+    table = figures["by_forecast"]
+    stated = 100 * np.array([row["stated"] for row in table])
+    realised = 100 * np.array([row["realised"] for row in table])
+    top = 1.05 * float(np.max(np.append(stated, realised))) if len(table) else 1.0
+    axes.plot([0, top], [0, top], color=_SOFT, linewidth=1.5, label="forecast = realised")
+    axes.plot(stated, realised, "o-", color=_ACCENT, label="fifths of the forecasts")
     axes.legend(frameon=False, loc="upper left")
     return png(figure)
 

@@ -42,6 +42,7 @@ TOLERANCE = 1e-6
 
 _MISSING_IS_NAN = 2 << 2
 _DEFAULT_LEFT = 2
+_ZERO = np.float32(1e-35)  # LightGBM takes values up to this for zero; no feature comes so close to it
 _PROOF_ROWS = 1_000
 _PROOF_THRESHOLDS = 500
 
@@ -273,7 +274,7 @@ def proof_rows(rows: Rows, trees: Sequence[TreeNodes], *, seed: int = 0) -> Rows
         np.nextafter(thresholds[chosen], np.float32(np.inf)),
     ):
         part = plain[np.arange(_PROOF_THRESHOLDS) % len(plain)].copy()
-        part[np.arange(_PROOF_THRESHOLDS), features[chosen]] = values
+        part[np.arange(_PROOF_THRESHOLDS), features[chosen]] = np.where(np.abs(values) <= _ZERO, 0.0, values)
         parts.append(part)
     return np.concatenate([plain, holes, *parts])
 

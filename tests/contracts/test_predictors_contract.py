@@ -23,7 +23,11 @@ QUICK = {
     "basic-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
     "basic-lstm": {"sequence_length": 8, "epochs": 3, "units": 8, "learning_rate": 0.01, "device": "cpu"},
     "basic-tcn": {"sequence_length": 8, "epochs": 3, "units": 8, "learning_rate": 0.01, "device": "cpu"},
+    "price_nn-mlp": {"epochs": 3, "units": 16, "learning_rate": 0.01, "device": "cpu"},
+    "momentum-svm": {"C": 1.0},
     "direction-xgboost": {"n_estimators": 20, "min_child_weight": 5},
+    "risk-forest": {"n_estimators": 20, "min_samples_leaf": 20, "max_features": 1.0},
+    "volatility-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
     "sentiment-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
     "autoregressive-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
     "multi_ohlc-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
@@ -44,20 +48,28 @@ def name(request):
 
 
 @functools.cache
-def planted():
-    return with_next_candles(planted_dataset(900, edge=0.25, features=5))
+def planted(name):
+    dataset = with_next_candles(planted_dataset(900, edge=0.25, features=5))
+    if name != "momentum-svm":
+        return dataset
+    required = FAMILIES[name].required_features
+    rows = dataset.rows.copy()
+    rows[:, 2] = np.nan_to_num(dataset.past)
+    return dataclasses.replace(
+        dataset, rows=rows, names=(*dataset.names[:2], *required(dataset.horizon), *dataset.names[3:])
+    )
 
 
 @functools.cache
 def fitted_once(name):
     """Return a model that several tests look at: fitting a network takes a second."""
-    dataset = planted()
+    dataset = planted(name)
     return fit(name, dataset, np.flatnonzero(dataset.labelled)[:700])
 
 
 @pytest.fixture
-def dataset():
-    return planted()
+def dataset(name):
+    return planted(name)
 
 
 @pytest.fixture
