@@ -6,6 +6,7 @@ BotError                      the root; the command fails (exit 1)
 ├── DataError                 a file or series of candles is faulty; the message has row and time (exit 3)
 ├── SeriesNotFound            the store holds no such series (exit 2)
 ├── StorageError              a folder or file of the home cannot be read or written (exit 1)
+├── ImportRefused             a model from outside cannot be taken over; nothing was registered (exit 3)
 ├── BrokerError               an order or rule that no spot exchange would accept (exit 1)
 └── ExchangeError             an exchange refused or did not answer (exit 1)
 """
@@ -20,6 +21,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "ExchangeError",
+    "ImportRefused",
     "SeriesNotFound",
     "StorageError",
     "UsageError",
@@ -56,6 +58,12 @@ class SeriesNotFound(BotError, LookupError):
 
 class StorageError(BotError):
     """A folder or file under the home cannot be read or written."""
+
+
+class ImportRefused(BotError):
+    """A model from outside cannot be taken over; the message says why and what to do, and nothing was registered."""
+
+    exit_code = 3
 
 
 class BrokerError(BotError):

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.cli.model_figures import age_text, flatten, gate_verdict, headline, model_row, percent, short
+from bot.cli.model_compare import compare
+from bot.cli.model_explain import explain
+from bot.cli.model_figures import age_text, gate_verdict, headline, model_row, percent, short
+from bot.cli.model_import import import_model
+from bot.cli.model_selection import find_key, open_registry, runnable_registry, select_model
 from bot.cli.options import HomeOption, JsonOption
 from bot.cli.output import Report, progress
 from bot.errors import UsageError
 from bot.home import Home
-from registry.errors import NoChampion
-from registry.names import ModelKey, normalise_symbol, normalise_type, timeframe_ms
+from registry.names import normalise_symbol, normalise_type, timeframe_ms
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from registry.ledger import LedgerRow
     from registry.model import StrategyModel
-    from registry.store import PredictionModelRegistry
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Models: list, show, compare, validate, promote, roll back and archive them.", no_args_is_help=True
+    help="Models: list, show, compare, explain, import, validate, promote, roll back and archive them.",
+    no_args_is_help=True,
 )
 
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTCUSDT or BTC/USDT.")]
@@ -53,7 +53,7 @@ def list_models(
     root = Home.resolve(home).models
     if timeframe is not None:
         timeframe_ms(timeframe)
-    found = _registry(root).list_bundles(symbol, model_type, timeframe)
+    found = open_registry(root).list_bundles(symbol, model_type, timeframe)
     now = datetime.now(UTC)
     report = Report(as_json=as_json)
     for key, group in groupby(found, key=lambda model: str(model.key)):
@@ -79,8 +79,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one version: what it was trained on, what it showed, and what was decided about it."""
-    registry = _registry(Home.resolve(home).models)
-    model = _select(registry, symbol, model_type, timeframe, version)
+    registry = open_registry(Home.resolve(home).models)
+    model = select_model(registry, symbol, model_type, timeframe, version)
     rows = [row for row in registry.history(model.key) if row.version == model.version_id]
     report = Report(as_json=as_json)
     metadata, figures = model.metadata, headline(model)
@@ -111,44 +111,9 @@ def show(
     )
 
 
-@app.command("compare")
-def compare(
-    symbol: SymbolArgument,
-    timeframe: Annotated[str, typer.Argument(metavar="TIMEFRAME", help="Such as 1h.")],
-    model_type: TypeArgument,
-    versions: Annotated[
-        list[str] | None, typer.Argument(metavar="[VERSION]...", help="Versions to compare [default: the last ones].")
-    ] = None,
-    last: Annotated[int, typer.Option("--last", min=1, help="How many versions, without VERSION.")] = 4,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print the stored out-of-sample figures of versions side by side."""
-    registry = _registry(Home.resolve(home).models)
-    key = ModelKey.of(symbol, model_type, timeframe)
-    names = {"symbol": key.symbol, "model_type": key.model_type, "timeframe": key.timeframe}
-    if versions:
-        chosen = [registry.select_bundle(**names, version=version) for version in versions]
-    else:
-        with suppress(NoChampion):  # says that the model exists; a missing one or a damaged champion is an error
-            registry.select_bundle(**names)
-        kept = [model for model in registry.list_bundles(**names) if model.status != "archived" or model.problem]
-        chosen = [model for i, model in enumerate(kept) if model.status == "champion" or i >= len(kept) - last]
-    figures = [{} if model.problem else _comparable(model) for model in chosen]
-    lines = list(dict.fromkeys(name for each in figures for name in each))
-    report = Report(as_json=as_json)
-    columns = ["figure", *(f"{model.version_id}{' *' if model.status == 'champion' else ''}" for model in chosen)]
-    report.table(str(key), columns, [[name, *(short(each.get(name)) for each in figures)] for name in lines])
-    report.line("Every figure is out of sample; * is the champion.")
-    windows = {_tested_on(model, each) for model, each in zip(chosen, figures, strict=True) if each}
-    if len(windows) > 1:
-        report.line("These versions were tested on different bars: a difference may be the market's, not the model's.")
-    for model in chosen:
-        if model.problem:
-            report.line(f"broken: {model}: {model.problem}")
-    now = datetime.now(UTC)
-    rows = [{**model_row(model, now), "metrics": None if model.problem else model.metrics} for model in chosen]
-    report.document({**names, "same_bars": len(windows) <= 1, "versions": rows})
+app.command("compare")(compare)
+app.command("explain")(explain)
+app.command("import")(import_model)
 
 
 @app.command("validate")
@@ -159,7 +124,7 @@ def validate(
 ) -> None:
     """Read every byte of every bundle, and re-run its self-test; exit code 3 when anything is wrong."""
     root = Home.resolve(home).models
-    registry = _runnable(root) if run and root.exists() else _registry(root)
+    registry = runnable_registry(root) if run and root.exists() else open_registry(root)
     with progress("Validating") as update:
         findings = registry.validate(update)
     count = len(registry.list_bundles())
@@ -196,8 +161,8 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Make a version the champion of its timeframe; what the gate refused needs --force."""
-    registry = _registry(Home.resolve(home).models)
-    model = _select(registry, symbol, model_type, timeframe, version)
+    registry = open_registry(Home.resolve(home).models)
+    model = select_model(registry, symbol, model_type, timeframe, version)
     allowed, verdict = gate_verdict(model)
     already = model.status == "champion"
     if not allowed and not force and not already:
@@ -230,8 +195,8 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Make the champion before this one champion again; a second rollback undoes the first."""
-    registry = _registry(Home.resolve(home).models)
-    key = _key(registry, symbol, model_type, timeframe)
+    registry = open_registry(Home.resolve(home).models)
+    key = find_key(registry, symbol, model_type, timeframe)
     before = registry.champion_version(key)
     done = registry.rollback(key, at=datetime.now(UTC), reason=reason)
     report = Report(as_json=as_json)
@@ -250,7 +215,7 @@ def archive(
     as_json: JsonOption = False,
 ) -> None:
     """Mark a version as archived; nothing is deleted, and promoting it takes it out again."""
-    registry = _registry(Home.resolve(home).models)
+    registry = open_registry(Home.resolve(home).models)
     key, found = registry.find_version(symbol=symbol, model_type=model_type, text=version, timeframe=timeframe)
     done = registry.archive(key, found, at=datetime.now(UTC), reason=reason)
     report = Report(as_json=as_json)
@@ -267,67 +232,15 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Print the ledger: what was registered, promoted, rolled back and archived, when and why."""
-    registry = _registry(Home.resolve(home).models)
+    registry = open_registry(Home.resolve(home).models)
     names = {"symbol": normalise_symbol(symbol), "model_type": normalise_type(model_type)}
     frames = [timeframe] if timeframe else registry.timeframes(**names)
-    rows = [row for frame in frames for row in registry.history(_key(registry, symbol, model_type, frame))]
+    rows = [row for frame in frames for row in registry.history(find_key(registry, symbol, model_type, frame))]
     rows.sort(key=lambda row: row.sequence)
     report = Report(as_json=as_json)
     title = f"{names['symbol']}/{names['model_type']}"
     report.table(title, ["time", "action", "version", "reason"], [_history_cells(row) for row in rows])
     report.document({**names, "history": [_history_document(row) for row in rows]})
-
-
-def _registry(root: Path) -> PredictionModelRegistry:
-    from registry.store import PredictionModelRegistry
-
-    return PredictionModelRegistry(root)
-
-
-def _runnable(root: Path) -> PredictionModelRegistry:
-    from ml.engines import open_bundle
-    from registry.store import PredictionModelRegistry
-
-    return PredictionModelRegistry(root, open_bundle)
-
-
-def _key(registry: PredictionModelRegistry, symbol: str, model_type: str, timeframe: str | None) -> ModelKey:
-    """Return the key; the timeframe may be left out where there is only one."""
-    frames = registry.timeframes(symbol=symbol, model_type=model_type)
-    if timeframe is None and len(frames) > 1:
-        name = f"{normalise_symbol(symbol)}/{normalise_type(model_type)}"
-        raise UsageError(f"{name} has timeframes {', '.join(frames)}: choose one with --timeframe")
-    return ModelKey.of(symbol, model_type, timeframe or frames[0])
-
-
-def _select(
-    registry: PredictionModelRegistry, symbol: str, model_type: str, timeframe: str | None, version: str | None
-) -> StrategyModel:
-    if version in (None, "latest", "newest"):
-        key = _key(registry, symbol, model_type, timeframe)
-        if version is None and registry.champion_version(key) is None:
-            version = "newest"
-    else:
-        key, version = registry.find_version(
-            symbol=symbol, model_type=model_type, text=str(version), timeframe=timeframe
-        )
-    return registry.select_bundle(
-        symbol=key.symbol, model_type=key.model_type, timeframe=key.timeframe, version=version
-    )
-
-
-def _comparable(model: StrategyModel) -> dict[str, Any]:
-    """Return the figures of one version, those that matter most first."""
-    figures = model.metrics.get("out_of_sample")
-    flat = flatten(figures if isinstance(figures, dict) else model.metrics)
-    first = {name: flat[name] for name in headline(model) if name in flat}
-    return first | flat
-
-
-def _tested_on(model: StrategyModel, figures: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what identifies the bars of a test: the window and the candles."""
-    data = model.metadata.get("data")
-    return figures.get("first_ms"), figures.get("last_ms"), data.get("digest") if isinstance(data, dict) else None
 
 
 def _list_cells(model: StrategyModel, now: datetime) -> list[str]:
