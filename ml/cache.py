@@ -30,7 +30,10 @@ from ml.predictions import PREDICTION_COLUMNS, PredictionBatch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy.typing as npt
+
     Row = tuple[float, ...]
+    Table = tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]
 
 __all__ = ["BUSY_SECONDS", "KEY_BYTES", "PredictionCache"]
 
@@ -93,21 +96,38 @@ class PredictionCache:
         keys
             Digests of 16 bytes.
         """
-        found: dict[bytes, PredictionBatch] = {}
+        tables = self.get_tables(keys, _COLUMNS)
+        return {key: PredictionBatch(values, status) for key, (values, status) in tables.items()}
+
+    def put_chunks(self, chunks: Mapping[bytes, PredictionBatch]) -> None:
+        """Store chunks in one transaction; an entry that is there is written anew."""
+        self.put_tables({key: (batch.values, batch.status) for key, batch in chunks.items()})
+
+    def get_tables(self, keys: Sequence[bytes], columns: int) -> dict[bytes, Table]:
+        """Return values, float64 (n, columns), and statuses, int8 (n,), of the chunks that are there, by key.
+
+        Parameters
+        ----------
+        keys
+            Digests of 16 bytes; a key belongs to chunks of one width only.
+        columns
+            Numbers of a bar.
+        """
+        found: dict[bytes, Table] = {}
         with self._guard() as connection:
             for first in range(0, len(keys), _MANY):
                 part = list(keys[first : first + _MANY])
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, content FROM prediction_chunks WHERE key IN ({marks})"  # noqa: S608 - question marks only
                 for key, content in connection.execute(query, part):
-                    batch = _unpack(key, content)
-                    if batch is not None:
-                        found[key] = batch
+                    table = _unpack(key, content, columns)
+                    if table is not None:
+                        found[key] = table
         return found
 
-    def put_chunks(self, chunks: Mapping[bytes, PredictionBatch]) -> None:
-        """Store chunks in one transaction; an entry that is there is written anew."""
-        rows = [(key, _pack(key, batch)) for key, batch in chunks.items()]
+    def put_tables(self, tables: Mapping[bytes, Table]) -> None:
+        """Store values and statuses in one transaction; an entry that is there is written anew."""
+        rows = [(key, _pack(key, *table)) for key, table in tables.items()]
         with self._guard() as connection, _writing(connection):
             connection.executemany("INSERT OR REPLACE INTO prediction_chunks (key, content) VALUES (?, ?)", rows)
 
@@ -254,20 +274,20 @@ def _migrate(connection: sqlite3.Connection) -> None:
     migrations.apply(Database(connection, execute_plugins=False))
 
 
-def _pack(key: bytes, batch: PredictionBatch) -> bytes:
+def _pack(key: bytes, values: npt.NDArray[np.float64], status: npt.NDArray[np.int8]) -> bytes:
     """Return statuses, values and a checksum as one blob."""
-    packed = batch.status.astype("<i1").tobytes() + np.ascontiguousarray(batch.values, dtype="<f8").tobytes()
+    packed = status.astype("<i1").tobytes() + np.ascontiguousarray(values, dtype="<f8").tobytes()
     return packed + _check(key, packed)
 
 
-def _unpack(key: bytes, content: bytes) -> PredictionBatch | None:
+def _unpack(key: bytes, content: bytes, columns: int) -> Table | None:
     """Return what `_pack` packed, or None when it is not what was written under this key."""
-    count, rest = divmod(len(content) - _CHECK_BYTES, _BAR_BYTES)
+    count, rest = divmod(len(content) - _CHECK_BYTES, 1 + 8 * columns)
     if count < 1 or rest or _check(key, content[:-_CHECK_BYTES]) != content[-_CHECK_BYTES:]:
         return None
     status = np.frombuffer(content, dtype="<i1", count=count)
-    values = np.frombuffer(content, dtype="<f8", count=count * _COLUMNS, offset=count)
-    return PredictionBatch(values.reshape(count, _COLUMNS), status)
+    values = np.frombuffer(content, dtype="<f8", count=count * columns, offset=count)
+    return values.reshape(count, columns), status
 
 
 def _check(key: bytes, packed: bytes) -> bytes:

@@ -96,7 +96,7 @@ class PathBundle:
         return sigma, None if self._long is None else rows[:, self._long].astype(np.float64)
 
     def summarise(self, candles: Candles, positions: Integers, chosen: Integers, length: int, threads: int) -> Floats:
-        """Return log returns at chosen steps, and highest and lowest of the paths, float64 (n, s + 2).
+        """Return what a strategy reads of some paths, float64 (n, s + 4): see ``ml.kernels.path_summary.summarise``.
 
         Parameters
         ----------
@@ -115,11 +115,12 @@ class PathBundle:
 
         paths = self.model.paths(candles, positions, length, threads)
         if paths.ndim == 2:
-            closes = highs = lows = paths
+            closes = highs = lows = np.ascontiguousarray(paths)
         else:
             highs, lows, closes = (np.ascontiguousarray(paths[:, :, part]) for part in (1, 2, 3))
-        out = np.empty((len(paths), len(chosen) + 2))
-        summarise(closes, highs, lows, np.ascontiguousarray(candles.close[positions]), chosen, out)
+        out = np.empty((len(paths), len(chosen) + 4))
+        start = np.ascontiguousarray(candles.close[positions])
+        summarise(closes, highs, lows, start, chosen, min(self.publisher.trusted_steps, length), out)
         return out
 
     def predictions(self, candles: Candles, positions: Integers, rows: Rows, threads: int = 1) -> Floats:
@@ -219,13 +220,9 @@ def _code_version() -> str:
     here = Path(__file__).parent
     root = here.parent
     files = [
-        *(
-            here / name
-            for name in ("bundle.py", "engine.py", "publishing.py", "recall.py", "rollout.py", "features.py")
-        ),
-        *sorted((root / "kernels").glob("path_*.py")),
-        *(root / "kernels" / name for name in ("trees.py", "price.py", "calibration.py")),
-        *(root / name for name in ("lightgbm_text.py", "calibration.py", "conformal.py")),
+        *sorted(here.glob("*.py")),
+        *sorted((root / "kernels").glob("*.py")),
+        *(root / name for name in ("lightgbm_text.py", "calibration.py", "conformal.py", "fingerprints.py")),
     ]
     digest = hashlib.sha256()
     for path in files:

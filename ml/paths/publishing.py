@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ml.calibration import calibrated
 from ml.conformal import PathBands, read_numbers
 from ml.errors import BrokenModel
 from ml.predictions import PREDICTION_COLUMNS
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.int64]
 
 __all__ = ["PATH_KINDS", "PathPublisher"]
 
@@ -89,18 +89,23 @@ class PathPublisher:
         """Columns that single predictions fill in."""
         return _STATED
 
-    def probabilities(self, returns: Floats, sigma: Floats, step: int) -> Floats:
+    def probabilities(self, returns: Floats, sigma: Floats, steps: Integers | int) -> Floats:
         """Return the probability of a rise up to a step, float64 (n,): 0.5 beyond the trusted steps, NaN where unknown.
 
         Parameters
         ----------
         returns, sigma : float64 arrays, shape (n,)
             Predicted log return up to the step, and volatility of a bar's log return at the start.
+        steps : int64 array, shape (n,), or int
+            The step of each row, from 1 on.
         """
-        known = np.isfinite(returns) & np.isfinite(sigma) & (sigma > 0)
-        score = np.where(known, returns, 0.0) / np.where(known, sigma, 1.0)
-        slope, scale = (self.slopes[step - 1], self.scales[step - 1]) if step <= self.trusted_steps else (0.0, 0.0)
-        return np.where(known, calibrated(score, float(slope), float(scale)), np.nan)
+        from ml.kernels.path_summary import rise_probabilities
+
+        out = np.empty(len(returns))
+        every = np.full(len(returns), steps, dtype=np.int64) if isinstance(steps, int) else steps
+        returns, sigma = (np.ascontiguousarray(column, dtype=np.float64) for column in (returns, sigma))
+        rise_probabilities(returns, sigma, every, self.slopes, self.scales, out)
+        return out
 
     def publish(self, raw: Floats, sigma: Floats, close: Floats, long: Floats | None = None) -> Floats:
         """Return the single predictions of n bars, float64 (n, 9), in the order of ``PREDICTION_COLUMNS``.
@@ -116,14 +121,13 @@ class PathPublisher:
         long : float64 array, shape (n,), optional
             Long-run volatility, where ``long_feature`` names one.
         """
-        out = np.full((len(raw), len(PREDICTION_COLUMNS)), np.nan)
+        from ml.kernels.path_summary import publish_paths
+
+        raw = np.ascontiguousarray(raw, dtype=np.float64)
+        out = np.empty((len(raw), len(PREDICTION_COLUMNS)))
+        low, high = self._of_horizon.apply(np.ones((len(raw), 1)), sigma, long)
         p_up = self.probabilities(raw, sigma, self.horizon)
-        price = close * np.exp(raw)
-        low, high = self._of_horizon.apply(np.ascontiguousarray(price[:, None]), sigma, long)
-        columns = (price, raw, np.where(raw >= 0, 1.0, -1.0), np.maximum(p_up, 1.0 - p_up), p_up, low[:, 0], high[:, 0])
-        for place, column in enumerate(columns):
-            out[:, place] = column
-        out[~np.isfinite(out[:, : len(columns)]).all(axis=1)] = np.nan
+        publish_paths(raw, p_up, np.ascontiguousarray(close), low[:, 0], high[:, 0], out)
         return out
 
     @cached_property
