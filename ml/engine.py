@@ -20,7 +20,7 @@ from ml.features.blocks import block_index, find_blocks, index_start_ms, valid_b
 from ml.fingerprints import most_candles
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch, Status
 from ml.recall import Recall
-from ml.record import RECORD_FILE, OutOfSample
+from ml.record import DIRECTION_TASKS, RECORD_FILE, OutOfSample
 from ml.sequences import candle_reach, find_windows, stretches
 
 if TYPE_CHECKING:
@@ -287,12 +287,15 @@ class PredictionEngine:
         return dict(zip(self._bundle.schema.names, row[0].astype(np.float64).tolist(), strict=True)) if len(row) else {}
 
     def holding_edges(self, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
-        """Return what the bundle's out-of-sample record earned per holding; nothing is known without a model.
+        """Return what the bundle's out-of-sample record earned per holding.
+
+        Nothing is known without a model, or of one that does not speak of a direction.
 
         See ``ml.edges.holding_edges``.
         """
         if (enter, exit) not in self._edges:
-            record = None if self.model is None else OutOfSample.from_parquet(self.model.read(RECORD_FILE))
+            speaks = self.model is not None and self.model.metadata.get("task", "direction") in DIRECTION_TASKS
+            record = OutOfSample.from_parquet(self.model.read(RECORD_FILE)) if self.model and speaks else None
             self._edges[enter, exit] = holding_edges(record, enter, exit)
         return self._edges[enter, exit]
 

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["RECORD_FILE", "OutOfSample", "RiskRecord", "VolatilityRecord"]
+__all__ = ["DIRECTION_TASKS", "RECORD_FILE", "OutOfSample", "RiskRecord", "VolatilityRecord"]
 
 RECORD_FILE = "oos_predictions.parquet"
+
+DIRECTION_TASKS = ("direction", "price")
+"""Tasks whose record is an `OutOfSample`; the others have columns of their own."""
 
 
 class _Columns:

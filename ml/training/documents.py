@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from ml.candles import format_ms
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["json_bytes", "metadata", "recipe", "recipe_digest"]
 
 SCHEMA_VERSION = 1
+
+
+def _version(distribution: str) -> str:
+    """Return the version of a distribution, or of the one with processors of other kinds: xgboost for xgboost-cpu."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return version(distribution.removesuffix("-cpu"))
 
 
 def json_bytes(document: Any) -> bytes:
@@ -84,7 +92,7 @@ def metadata(
     sample for this model. Version and status are not in here: the registry gives the one and its ledger holds the other.
     """
     document = recipe(key, predictor, schema, settings)
-    libraries = {name: version(name) for name in (predictor.library, "numpy", "numba")}
+    libraries = {name: _version(name) for name in (predictor.library, "numpy", "numba")}
     created = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     learnt = candles.between(settings.first_ms, None)
     first, last = int(learnt.open_ms[0]), int(learnt.open_ms[-1])

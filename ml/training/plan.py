@@ -47,6 +47,8 @@ class TrainingPlan:
         Bars that will be scored: out of sample, one per horizon, without the first fold, which has no calibrator.
     horizon, folds
         Of the run.
+    hit_rates
+        Whether the model speaks of a direction, so that its skill can be put as a hit rate.
     """
 
     bars: int
@@ -57,6 +59,7 @@ class TrainingPlan:
     scored: int
     horizon: int
     folds: int
+    hit_rates: bool = True
 
     @property
     def needed(self) -> dict[str, int]:
@@ -80,7 +83,10 @@ class TrainingPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {**asdict(self), "needed": self.needed, "smallest_visible": self.smallest_visible}
+        document = asdict(self)
+        if document.pop("hit_rates"):
+            document |= {"needed": self.needed, "smallest_visible": self.smallest_visible}
+        return document
 
     def lines(self) -> list[str]:
         """Return the plan in words."""
@@ -89,18 +95,19 @@ class TrainingPlan:
         words = [
             f"{self.bars:,} bars, {self.usable:,} of them after the warm-up ({self.warming:,} without features){ties}",
             f"{self.scored:,} bars will be scored on data that the model has not seen (horizon {self.horizon})",
-            (
+        ]
+        if self.hit_rates:
+            words.append(
                 f"to see a hit rate of 53 % it takes {needed['0.53']:,} scored bars, 54 % about {_round(needed['0.54']):,} "
                 f"({needed['0.54']:,}), 55 % {needed['0.55']:,}"
-            ),
-        ]
+            )
         visible = self.smallest_visible
         if self.scored < MINIMUM_SCORED:
             words.append(
                 f"with fewer than {MINIMUM_SCORED:,} scored bars no model is promoted: that takes about "
                 f"{self.bars_for(MINIMUM_SCORED):,} bars"
             )
-        elif math.isfinite(visible):
+        elif self.hit_rates and math.isfinite(visible):
             words.append(f"this data can show a hit rate of {100 * visible:.1f} % or more")
         return words
 
@@ -142,6 +149,7 @@ def plan_dataset(dataset: Dataset, timeframe: str, *, folds: int = 5, embargo: i
         scored=int(dataset.scored[scored].sum()),
         horizon=dataset.horizon,
         folds=folds,
+        hit_rates=dataset.outcome is None,
     )
 
 
