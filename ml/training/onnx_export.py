@@ -65,6 +65,10 @@ class Graph:
         self._nodes.append(self._onnx.helper.make_node(operator, list(inputs), results, **attributes))
         return base
 
+    def double(self, value: str) -> str:
+        """Add a cast to float64 and return its result."""
+        return self.add("Cast", value, to=self._onnx.TensorProto.DOUBLE)
+
     def scaled(self, center: Floats, spread: Floats, limit: float) -> str:
         """Add the preparation of the rows and return its result: centred, divided, cut at ``limit``, NaN becomes 0.
 
