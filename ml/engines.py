@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from ml.cache import PredictionCache
     from registry.model import StrategyModel
 
-__all__ = ["ENSEMBLE_TYPE", "open_bundle", "open_engine"]
+__all__ = ["ENSEMBLE_TYPE", "PATH_TASK", "open_bundle", "open_engine"]
 
 ENSEMBLE_TYPE = "ensemble"
 """Type of bundles that consist of other bundles."""
+
+PATH_TASK = "path"
+"""Task of bundles that forecast whole paths."""
 
 
 def open_bundle(model: StrategyModel) -> Any:
@@ -34,6 +37,10 @@ def open_bundle(model: StrategyModel) -> Any:
         from ml.ensembles.bundle import open_ensemble
 
         return open_ensemble(model)
+    if model.metadata.get("task") == PATH_TASK:
+        from ml.paths.bundle import open_path_runner
+
+        return open_path_runner(model)
     return open_runner(model)
 
 
@@ -60,4 +67,8 @@ def open_engine(
         from ml.ensembles.engine import EnsembleEngine
 
         return EnsembleEngine(model, cache=cache, expires_after_ms=expires_after_ms)
+    if model is not None and model.metadata.get("task") == PATH_TASK:
+        from ml.paths.engine import PathEngine
+
+        return PathEngine(model, cache=cache, expires_after_ms=expires_after_ms)
     return PredictionEngine(model, cache=cache, expires_after_ms=expires_after_ms)

@@ -1,0 +1,161 @@
+"""Paths as values: one bar's path with its bands, and what strategies read of the paths of many bars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.candles import format_ms
+from ml.predictions import Status
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.int64]
+
+__all__ = ["Path", "PathSummaries"]
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """The forecast from one bar; without an answer every array is empty.
+
+    Attributes
+    ----------
+    open_ms : int
+        Open time of the bar that the path starts from.
+    status : Status
+        Why it is there or not.
+    model_name : str
+    close : float
+        Close of that bar, quote currency; NaN without one.
+    trusted_steps : int
+        Steps that beat persistence and drift out of sample; no order may rest on those beyond.
+    close_ms : int64 array, shape (s,)
+        When each predicted candle closes, milliseconds UTC.
+    candles : float64 array, shape (s, 4)
+        Predicted open, high, low and close.
+    returns, confidence, low, high : float64 arrays, shape (s,)
+        Log return from ``close``; probability that its direction is right, 0.5 beyond the trusted steps; 90 % band of the
+        close.
+    """
+
+    open_ms: int
+    status: Status
+    model_name: str
+    close: float
+    trusted_steps: int
+    close_ms: Integers
+    candles: Floats
+    returns: Floats
+    confidence: Floats
+    low: Floats
+    high: Floats
+    start_ms: int = 0
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.returns)
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Return one mapping a step, ready for JSON.
+
+        Keys: ``step``, ``minutes_ahead`` and ``timestamp`` (of the predicted close, UTC), ``predicted_open``, ``_high``,
+        ``_low``, ``_close``, ``predicted_return`` (simple, from the close of the bar), ``predicted_log_return``,
+        ``confidence``, ``low``, ``high``, ``trusted``.
+        """
+        rows = []
+        for i in range(len(self)):
+            opened, high, low, close = (float(price) for price in self.candles[i])
+            rows.append(
+                {
+                    "step": i + 1,
+                    "minutes_ahead": (int(self.close_ms[i]) - self.start_ms) / 60_000,
+                    "timestamp": format_ms(int(self.close_ms[i])),
+                    "predicted_open": opened,
+                    "predicted_high": high,
+                    "predicted_low": low,
+                    "predicted_close": close,
+                    "predicted_return": float(np.expm1(self.returns[i])),
+                    "predicted_log_return": float(self.returns[i]),
+                    "confidence": float(self.confidence[i]),
+                    "low": float(self.low[i]),
+                    "high": float(self.high[i]),
+                    "trusted": i < self.trusted_steps,
+                }
+            )
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class PathSummaries:
+    """What strategies read of the paths of n bars; NaN wherever ``status`` is not OK.
+
+    Attributes
+    ----------
+    steps : tuple of int
+        The chosen steps.
+    returns : float64 array, shape (n, s)
+        Predicted log return up to each chosen step.
+    highest, lowest : float64 arrays, shape (n,)
+        Log return to the highest high and the lowest low of the whole path.
+    peak_return, peak_confidence, peak_step : float64 arrays, shape (n,)
+        Log return to the highest predicted close among the trusted steps, the probability that its direction is right, and
+        the step; NaN, NaN and 0 where no step is trusted.
+    trusted_steps : int
+        Of the bundle; 0 without one.
+    status : int8 array, shape (n,)
+        Codes of ``Status``.
+    """
+
+    steps: tuple[int, ...]
+    values: Floats
+    trusted_steps: int
+    status: npt.NDArray[np.int8]
+
+    def __len__(self) -> int:
+        """Return the number of bars."""
+        return len(self.status)
+
+    @property
+    def returns(self) -> Floats:
+        """Predicted log returns up to the chosen steps."""
+        return self.values[:, : len(self.steps)]
+
+    def _column(self, place: int) -> Floats:
+        return self.values[:, len(self.steps) + place]
+
+    @property
+    def highest(self) -> Floats:
+        """Log return to the highest high of the path."""
+        return self._column(0)
+
+    @property
+    def lowest(self) -> Floats:
+        """Log return to the lowest low of the path."""
+        return self._column(1)
+
+    @property
+    def peak_return(self) -> Floats:
+        """Log return to the highest close among the trusted steps."""
+        return self._column(2)
+
+    @property
+    def peak_step(self) -> Floats:
+        """The step of that close; 0 where none is trusted."""
+        return self._column(3)
+
+    @property
+    def peak_confidence(self) -> Floats:
+        """Probability that the direction up to the peak is right."""
+        return self._column(4)
+
+    @classmethod
+    def absent(cls, count: int, steps: tuple[int, ...], status: Status, trusted_steps: int = 0) -> PathSummaries:
+        """Return ``count`` rows that say nothing, for the same reason."""
+        return cls(
+            steps, np.full((count, len(steps) + 5), np.nan), trusted_steps, np.full(count, status, dtype=np.int8)
+        )
