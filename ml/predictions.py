@@ -49,10 +49,11 @@ class PredictionBatch:
     values : float64 array, shape (n, 9), C-contiguous
         In the order of ``PREDICTION_COLUMNS``. ``price`` is the median forecast of the close at the horizon, in the quote
         currency; ``expected_return`` its log return; ``direction`` +1.0 or -1.0; ``confidence`` the calibrated probability
-        that what is said is right, in [0.5, 1] (a volatility is right within a quarter: in [0, 1]); ``p_up`` the calibrated probability of a rise; ``low`` and ``high`` the 90 %
-        band of the price; ``risk`` 100 times the calibrated probability of an adverse move; ``volatility`` the standard
-        deviation of the log return over the horizon. NaN wherever ``status`` is not OK, and where a model does not speak of
-        it; ``confidence`` is there whenever the status is OK.
+        that what is said is right, in [0.5, 1] (a volatility is right within a quarter: in [0, 1]); ``p_up`` the calibrated
+        probability of a rise; ``low`` and ``high`` the 90 % band of the price; ``risk`` 100 times the calibrated
+        probability of an adverse move; ``volatility`` the standard deviation of the log return over the horizon. NaN
+        wherever ``status`` is not OK, and where a model does not speak of it; ``confidence`` is there whenever the status
+        is OK.
     status : int8 array, shape (n,)
         Codes of ``Status``.
     """
