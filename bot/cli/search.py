@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bot.searches import KeptTrials
     from ml.training.search import SearchResult
-    from ml.training.search_scores import Trial
+    from ml.training.search_scores import Scoring, Trial
     from ml.training.trainer import Prepared
 
 __all__ = ["search"]
@@ -64,7 +64,7 @@ def search(
     from ml.predictors.catalogue import predictor_class
     from ml.training.search import check_search
     from ml.training.search import search as run
-    from ml.training.search_scores import Trial
+    from ml.training.search_scores import SCORED_TASKS, Trial
     from ml.training.settings import TrainingSettings
 
     key = ModelKey.of(symbol, model_type, timeframe)
@@ -103,8 +103,9 @@ def search(
     if result.exam is not None:
         store.keep_exam()
     command = _command(prepared, asked, fixed, result.best)
-    sentences = _sentences(result, kept, len(result.trials))
-    report.table("Best trials", ("gain a bar, millinats", "bars", "parameters"), _best_cells(result))
+    scoring = SCORED_TASKS[family.task]
+    sentences = _sentences(result, kept, scoring)
+    report.table("Best trials", (f"gain a bar, {scoring.unit}", "bars", "parameters"), _best_cells(result))
     for sentence in sentences:
         report.line(sentence)
     report.line(f"Train the best: {command}")
@@ -172,18 +173,18 @@ def _best_cells(result: SearchResult) -> list[tuple[str, str, str]]:
     return [(f"{1000 * trial.gain:+.3f}", f"{trial.count:,}", _words(trial.params)) for trial in ranked[:5]]
 
 
-def _sentences(result: SearchResult, kept: KeptTrials, made: int) -> list[str]:
+def _sentences(result: SearchResult, kept: KeptTrials, scoring: Scoring) -> list[str]:
     """Return in plain words what was found and what the looking cost."""
     cost, count = result.cost, result.cost["trials"]
     lines = []
     if result.interrupted:
-        lines.append(f"Interrupted: {made} trials were finished and are kept; the exam was not sat.")
+        lines.append(f"Interrupted: {len(result.trials)} trials were finished and are kept; the exam was not sat.")
     if result.failed:
         lines.append(f"{len(result.failed)} trials could not be fitted: {result.failed[-1]}")
     lines.append(
-        f"The best of {count} trials looked like {1000 * cost['looked']:+.3f} millinats saved a bar (against {_against(result)}); the "
-        f"best of as many worthless ones would show {1000 * cost['luck']:+.3f}: after paying for {count} looks "
-        f"{1000 * cost['after']:+.3f} remain."
+        f"The best of {count} trials looked like {1000 * cost['looked']:+.3f} {scoring.unit} saved a bar against "
+        f"{scoring.against}; the best of as many worthless ones would show {1000 * cost['luck']:+.3f}: after paying for "
+        f"{count} looks {1000 * cost['after']:+.3f} remain."
     )
     if result.defaults is not None:
         lines.append(f"The defaults, as one of the trials, showed {1000 * result.defaults.gain:+.3f}.")
@@ -207,10 +208,6 @@ def _sentences(result: SearchResult, kept: KeptTrials, made: int) -> list[str]:
             "coin toss among the trials)."
         )
     return lines
-
-
-def _against(_result: SearchResult) -> str:
-    return "the share of rises"
 
 
 def _span_words(figures: Mapping[str, float]) -> str:

@@ -9,16 +9,19 @@ import numpy as np
 
 from ml.deflation import SharpeFigures, sharpe_figures
 from ml.errors import InvalidParameter
-from ml.evaluation import bet_returns, counted_forecasts, log_loss_gain
+from ml.evaluation import bet_returns, counted_forecasts, log_loss, log_loss_gain
+from ml.tasks.volatility_figures import qlike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
 
+    from ml.record import RiskRecord, VolatilityRecord
+
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["BLOCKS", "SCORED_TASKS", "Trial", "gains_of", "score_trial"]
+__all__ = ["BLOCKS", "SCORED_TASKS", "Scoring", "Trial", "gains_of", "score_trial"]
 
 BLOCKS = 16
 """Pieces of time that a trial's score is kept for."""
@@ -33,7 +36,7 @@ class Trial:
     params
         What was tried; the other parameters are the family's defaults or the user's.
     gain
-        Mean loss saved a bar against the base rate (or the task's first baseline), in the task's unit.
+        Mean loss saved a bar against the task's plainest baseline, in nats or QLIKE.
     blocks
         The same for each of 16 pieces of time.
     sharpe
@@ -77,11 +80,49 @@ def _direction_bets(record: Any) -> Floats:
     return bet_returns(counted_forecasts(record))
 
 
-SCORED_TASKS: dict[str, tuple[Callable[[Any], Floats], Callable[[Any], Floats] | None]] = {
-    "direction": (_direction_gains, _direction_bets),
-    "price": (_direction_gains, _direction_bets),
+def _risk_gains(record: RiskRecord) -> Floats:
+    counted = record.counted
+    happened = record.outcome[counted] > 0.5
+    gains: Floats = log_loss(record.train_base_rate[counted], happened) - log_loss(record.p_adverse[counted], happened)
+    return gains
+
+
+def _volatility_gains(record: VolatilityRecord) -> Floats:
+    counted = record.counted
+    realised = record.realised[counted]
+    gains: Floats = qlike(realised, record.ewma[counted]) - qlike(realised, record.forecast[counted])
+    return gains
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How the models of a task are compared in a search.
+
+    Attributes
+    ----------
+    gains
+        The loss saved on each counted bar of a record, float64 (n,), in time order.
+    against
+        What it is saved against, in words.
+    unit
+        A thousandth of the loss, as figures are printed.
+    bets
+        The simple return of a bet on each counted bar; None for tasks without a direction.
+    """
+
+    gains: Callable[[Any], Floats]
+    against: str
+    unit: str
+    bets: Callable[[Any], Floats] | None = None
+
+
+SCORED_TASKS: dict[str, Scoring] = {
+    "direction": Scoring(_direction_gains, "the share of rises", "millinats", _direction_bets),
+    "price": Scoring(_direction_gains, "the share of rises", "millinats", _direction_bets),
+    "risk": Scoring(_risk_gains, "the share of adverse moves", "millinats"),
+    "volatility": Scoring(_volatility_gains, "the exponential average", "thousandths of QLIKE"),
 }
-"""By task: the loss saved on each counted bar of a record, and the return of a bet on it, in time order."""
+"""What can be searched, by task."""
 
 
 def gains_of(record: Any, task: str) -> Floats:
@@ -96,13 +137,13 @@ def gains_of(record: Any, task: str) -> Floats:
         raise InvalidParameter(
             f"models of the kind {task} cannot be searched: expected one of {', '.join(SCORED_TASKS)}"
         )
-    return SCORED_TASKS[task][0](record)
+    return SCORED_TASKS[task].gains(record)
 
 
 def score_trial(record: Any, task: str, params: Mapping[str, Any], seconds: float) -> Trial:
     """Return the trial that an out-of-sample record of the search folds makes; see ``gains_of`` for what may be raised."""
     gains = gains_of(record, task)
-    bets = SCORED_TASKS[task][1]
+    bets = SCORED_TASKS[task].bets
     pieces = np.array_split(gains, BLOCKS)
     return Trial(
         params=dict(params),

@@ -60,10 +60,10 @@ _TREES: dict[str, Dimension] = {
     "reg_lambda": Dimension(0.1, 100.0, log=True),
     "n_estimators": Dimension(50, 500, whole=True, log=True),
     "min_samples_leaf": Dimension(10, 500, whole=True, log=True),
+    "max_features": Dimension(0.05, 1.0, log=True),
 }
 _MACHINES: dict[str, Dimension] = {
-    "C": Dimension(0.01, 100.0, log=True),
-    "c": Dimension(0.01, 100.0, log=True),
+    "C": Dimension(0.001, 100.0, log=True),
     "gamma": Dimension(1e-4, 1.0, log=True),
 }
 _NETWORKS: dict[str, Dimension] = {
@@ -71,8 +71,6 @@ _NETWORKS: dict[str, Dimension] = {
     "dropout": Dimension(0.0, 0.5),
     "weight_decay": Dimension(1e-6, 1e-2, log=True),
     "units": Dimension(8, 128, whole=True, log=True),
-    "hidden_units": Dimension(8, 128, whole=True, log=True),
-    "filters": Dimension(8, 64, whole=True, log=True),
 }
 _LIBRARIES = {"scikit-learn:svm": _MACHINES}
 
