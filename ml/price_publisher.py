@@ -58,7 +58,7 @@ class PricePublisher:
     miscoverage
         Nominal share outside the band that gave 10 % on the record.
     pool
-        Standardised residuals in ascending order, their median 0.
+        Standardised residuals in ascending order, their median 0; at most 1,000.
     horizon
         Bars ahead.
     rows
@@ -169,10 +169,10 @@ def fit_price(raw: Floats, returns: Floats, sigma: Floats, *, horizon: int) -> P
 
     The slope of the forecast is a regression of ``r / sigma`` without intercept; returns are cut off at four robust
     deviations, and the slope is multiplied by ``max(0, 1 - 1 / z^2)``, z its distance from 0 in standard errors: a slope
-    that could be chance moves no price. The pool is the last 1,000 residuals, moved so that their median is 0, because the
-    middle of a thousand residuals is noise of the size of a good forecast. Below 500 rows, or where the probability of a
-    rise shows no relation to what happened, the forecast is 0 and the probability one half. Without any row the band is
-    that of a random walk of normal steps.
+    that could be chance moves no price. The pool is a thousand quantiles of the residuals, moved so that their median is 0,
+    because the middle of a few thousand residuals is noise of the size of a good forecast. Below 500 rows, or where the
+    probability of a rise shows no relation to what happened, the forecast is 0 and the probability one half. Without any
+    row the band is that of a random walk of normal steps.
 
     Parameters
     ----------
@@ -236,13 +236,14 @@ def _forecast_slope(raw: Floats, move: Floats) -> tuple[float, float]:
 
 
 def _centred(errors: Floats) -> tuple[float, ...]:
-    """Return the newest residuals, an even number of them where there are two, in order and around their median."""
-    newest = errors[-POOL_ROWS:]
-    if len(newest) % 2:
-        newest = newest[1:]
-    ordered = np.sort(newest) - np.median(newest)
-    half = len(ordered) // 2
+    """Return residuals in order and around their median, thinned evenly to 1,000; an even number where there are two."""
+    ordered = np.sort(errors)
+    count = min(len(ordered), POOL_ROWS)
+    count -= count % 2 if count > 1 else 0
+    ordered = ordered[((np.arange(count) + 0.5) * len(ordered) / count).astype(np.int64)]
+    half = count // 2
     if half:
+        ordered -= (ordered[half - 1] + ordered[half]) / 2
         gap = (ordered[half] - ordered[half - 1]) / 2
         ordered[half - 1], ordered[half] = -gap, gap  # the median is 0 to the bit
     return tuple(ordered.tolist())
