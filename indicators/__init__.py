@@ -1,6 +1,7 @@
 """Predictions and features as Backtrader lines.
 
-``from indicators import MLPrediction, Feature, HoldingEdge``; Backtrader is imported with the first of them, not before.
+``from indicators import MLPrediction, MLForecast, Feature, HoldingEdge``; Backtrader is imported with the first of them, not
+before.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from indicators.edge import HoldingEdge
     from indicators.feature import Feature
+    from indicators.forecast import MLForecast
     from indicators.prediction import MLPrediction
 
-__all__ = ["Feature", "HoldingEdge", "MLPrediction"]
+__all__ = ["Feature", "HoldingEdge", "MLForecast", "MLPrediction"]
 
-_MODULES = {"Feature": "feature", "HoldingEdge": "edge", "MLPrediction": "prediction"}
+_MODULES = {"Feature": "feature", "HoldingEdge": "edge", "MLForecast": "forecast", "MLPrediction": "prediction"}
 
 
 def __getattr__(name: str) -> Any:

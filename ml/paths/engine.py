@@ -296,7 +296,7 @@ class PathEngine(PredictionEngine):
         tell_tale: int,
         compute: Callable[[Candles, Integers], Floats],
     ) -> tuple[Floats, Codes]:
-        """Return values, float64 (n, width), and statuses of every bar; a bar whose column ``tell_tale`` is NaN has failed."""
+        """Return values, float64 (n, width), and statuses of every bar; NaN in the column ``tell_tale`` is a failure."""
         bundle, count = self._paths, len(candles)
         self._require(candles)
         values, status = np.full((count, width), np.nan), np.full(count, Status.WARMING, dtype=np.int8)

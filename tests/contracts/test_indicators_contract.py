@@ -11,19 +11,23 @@ import backtrader as bt
 import numpy as np
 import pytest
 from scripted_engine import ScriptedEngine, smooth_probabilities
+from scripted_paths import ScriptedPaths
 from trading_runs import MODES, assert_same_bits, candles_of, indicator_lines, random_bars
 
 import indicators
 from indicators.edge import HoldingEdge
 from indicators.feature import Feature
+from indicators.forecast import MLForecast
 from indicators.prediction import MLPrediction
 
 CANDLES = candles_of(random_bars(260, 17), "1h")
 ENGINE = ScriptedEngine(CANDLES, smooth_probabilities(len(CANDLES), 1), warming=3)
+PATHS = ScriptedPaths(CANDLES, smooth_probabilities(len(CANDLES), 1), warming=3)
 
 EXAMPLES = {
     MLPrediction: lambda data: MLPrediction(data, model=ENGINE),
     HoldingEdge: lambda data: HoldingEdge(MLPrediction(data, model=ENGINE), model=ENGINE),
+    MLForecast: lambda data: MLForecast(data, model=PATHS, steps=(1, 5, 9)),
     Feature: lambda data: Feature(data, name="return_1"),
 }
 """How each indicator is made over a feed; the values that it then has are checked in ``tests/indicators``."""
