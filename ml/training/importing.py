@@ -18,6 +18,7 @@ from ml.errors import BrokenModel, NotEnoughBars, SchemaMismatch, TrainingFailed
 from ml.features.catalogue import feature, missing_columns
 from ml.lightgbm_text import parse_lightgbm
 from ml.onnx_runner import FEATURES_KEY, SEQUENCE_KEY, OnnxRunner
+from ml.predictors.catalogue import predictor_class
 from ml.training.card import model_card
 from ml.training.documents import json_bytes
 from ml.training.plan import plan_dataset
@@ -189,7 +190,7 @@ def validate_foreign(
         )
     _check_scores(model, dataset)
     plan = plan_dataset(dataset, candles.timeframe, folds=settings.folds, embargo=settings.embargo)
-    predictor: Any = _Given(model, trained_until_ms)
+    predictor: Any = _Given(model, trained_until_ms, predictor_class(key.model_type).architecture)
     prepared = Prepared(candles, key, settings, schema, predictor, dataset, plan)
     result = train_prepared(prepared, at=at, code_version=code_version, progress=progress)
     document = {
@@ -212,12 +213,12 @@ class _Given:
     """A family of one model that is there already: fitting it returns it."""
 
     type_name: ClassVar[str] = "imported"
-    architecture: ClassVar[str] = "imported"
     task: ClassVar[str] = "direction"
     title: ClassVar[str] = "Imported model of the direction of the next return"
 
-    def __init__(self, model: ForeignModel, trained_until_ms: int) -> None:
+    def __init__(self, model: ForeignModel, trained_until_ms: int, architecture: str) -> None:
         self._model = model
+        self.architecture = architecture
         self.library = model.library
         self.description = (
             f"It was trained elsewhere until {format_ms(trained_until_ms)} and is not refitted: every figure is of later "
