@@ -16,6 +16,7 @@ from bot.importing import read_folder
 from bot.market.store import CandleStore
 from bot.market.synth import store_synthetic
 from ml.candles import format_ms
+from ml.engines import open_bundle
 from ml.features.pipeline import FeaturePipeline
 from ml.features.schema import FeatureSchema
 from ml.lightgbm_text import parse_lightgbm
@@ -282,3 +283,56 @@ def test_no_folder_and_an_empty_one(home, tmp_path, capsys):
 
 def test_no_candles_names_the_commands(tmp_path, capsys):
     assert "bot data download" in refusal(capsys, tmp_path / "other", folder(tmp_path), code=2)
+
+
+# ------------------------------------------------------------------------------------------------- ONNX
+
+
+def linear_graph(weights, inputs: int) -> bytes:
+    """A graph of one row: score = row @ weights, with no metadata of ours."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["rows", "w"], ["score"])],
+        "linear",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", inputs])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(np.array(weights, np.float32).reshape(-1, 1), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def graph_folder(root, names, weights):
+    path = root / "exported"
+    path.mkdir()
+    (path / "model.onnx").write_bytes(linear_graph(weights, len(names)))
+    document = {"symbol": "BTCUSDT", "timeframe": "1h", "horizon": 1, "trained_at": CONFIG["trained_at"]}
+    (path / "metadata.json").write_text(json.dumps(document))
+    (path / "feature_schema.json").write_text(json.dumps({"features": [{"name": name} for name in names]}))
+    return path
+
+
+def test_a_graph_with_metadata_and_schema_is_taken_over(home, tmp_path, capsys):
+    names = ("taker_imbalance_20", "ewma_volatility")
+    assert take(home, graph_folder(tmp_path, names, [1.0, 0.0])) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["origin"]["kind"] == "onnx"
+    registry = PredictionModelRegistry(home / "models", open_bundle)
+    bundle = registry.select_bundle(symbol="BTCUSDT", model_type="basic", timeframe="1h", version="newest")
+    rows = np.array([[0.25, 1.0], [-0.5, 2.0]], np.float32)
+    assert bundle.runner.runner.scores(rows).tolist() == [0.25, -0.5]
+
+
+def test_a_graph_without_the_volatility_or_with_probabilities_is_refused(home, tmp_path, capsys):
+    names = ("taker_imbalance_20", "rsi_14")
+    path = graph_folder(tmp_path, names, [1.0, 0.0])
+    assert "does not read ewma_volatility" in refusal(capsys, home, path)
+    (path / "feature_schema.json").unlink()
+    assert "does not name its features" in refusal(capsys, home, path)
+    shutil.rmtree(path)
+    names = ("rsi_14", "ewma_volatility")  # 0 to 100
+    path = graph_folder(tmp_path, names, [0.01, 0.0])
+    assert "seem to be probabilities" in refusal(capsys, home, path, code=1)
