@@ -58,14 +58,17 @@ def check_states(file: ConfigFile, strategy: type[Any], models: Sequence[BoundMo
     file
         The config.
     strategy
-        Its class; ``reads`` names the column of a prediction by role. Roles that are not there may be played by any model.
+        Its class; ``reads`` names the column of a prediction by role, or ``path``. Roles that are not there may be played by
+        any model.
     models
         What is bound; a role without a champion passes.
     """
     reads = getattr(strategy, "reads", {})
     for bound in models:
         column, states = reads.get(bound.role), bound.engine.states
-        if column is None or not states or column in states:
+        if hasattr(bound.engine, "trusted_steps"):
+            states = (*states, "path")
+        if column is None or bound.model is None or column in states:
             continue
         usual = getattr(strategy, "usual_types", {}).get(bound.role, "basic")
         message = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isnan, nextafter
+from math import inf, isnan, nextafter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from indicators.errors import IndicatorError
@@ -81,6 +81,7 @@ class MLEnhanced(MLStrategy):
         self._confirmed = self._low_risk = self._known = False
         self._oversold = self._oversold_confirmed = self._oversold_passed = 0
         self._overbought = self._overbought_confirmed = self._without_rsi = 0
+        self._risks = inf, -inf  # the lowest and the highest score where the model confirmed an oversold RSI
 
     @classmethod
     def check_values(cls, values: Mapping[str, Any]) -> None:
@@ -137,7 +138,10 @@ class MLEnhanced(MLStrategy):
             self._oversold_confirmed += self._confirmed
             if self._asks_risk:
                 self._known = self._known and self._risk_status[0] == 0.0
-                self._low_risk = is_below_limit(self._risk_score[0], self.p.max_risk)
+                score = self._risk_score[0]
+                self._low_risk = is_below_limit(score, self.p.max_risk)
+                if self._confirmed and not isnan(score):
+                    self._risks = min(self._risks[0], score), max(self._risks[1], score)
                 self._oversold_passed += self._confirmed and self._low_risk
         else:
             self._overbought += 1
@@ -191,11 +195,14 @@ class MLEnhanced(MLStrategy):
         ]
         if self._without_rsi:
             rows.append((f"without {where}, for lack of history", self._without_rsi, self.bars))
-        passed = self._oversold_passed if self._asks_risk else self._oversold_confirmed
-        risk = f" with a risk below {self.p.max_risk:g}" if self._asks_risk else ""
+        low, high = self._risks
+        passed = scores = ""
+        if self._asks_risk:
+            passed = f", {self._oversold_passed:,} of these with a risk below {self.p.max_risk:g}"
+            scores = f" (it was between {low:.3g} and {high:.3g})" if high >= low else ""
         note = (
             f"MLEnhanced: {where} was below {self.p.oversold:g} at {self._oversold:,} of {self.bars:,} bars; the model "
-            f"confirmed {self._oversold_confirmed:,} of them, {passed:,}{risk}."
+            f"confirmed {self._oversold_confirmed:,} of them{passed}{scores}."
         )
         return {
             **super().summary(),

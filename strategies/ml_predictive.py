@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from indicators.forecast import MLForecast
 from indicators.prediction import MLPrediction
 from strategies.errors import StrategyError
 from strategies.ml_strategy import MLStrategy
 from strategies.parameters import check_count, check_fraction
-from strategies.signals import UP, probability_of_rise, reaches, simple_return
+from strategies.signals import DOWN, UP, probability_of_rise, reaches, simple_return
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,7 @@ class MLPredictive(MLStrategy):
 
     roles: ClassVar[tuple[str, ...]] = ("forecast", "prediction")
     usual_types: ClassVar[Mapping[str, str]] = {"forecast": "autoregressive", "prediction": "basic"}
-    reads: ClassVar[Mapping[str, str]] = {"prediction": "expected_return"}
+    reads: ClassVar[Mapping[str, str]] = {"forecast": "path", "prediction": "expected_return"}
     params: ClassVar[Any] = (
         ("min_predicted_return", "cost"),
         ("confidence_threshold", 0.55),
@@ -63,9 +64,7 @@ class MLPredictive(MLStrategy):
         self.needed_return = self.p.round_trip_cost if wanted == "cost" else float(wanted)
         self._path = "forecast" in (self.p.models or {})
         if self._path:
-            from indicators.forecast import MLForecast  # type: ignore[import-not-found]
-
-            self.forecast = MLForecast(self.data, model=self.model("forecast"))
+            self.forecast = MLForecast(self.data, model=self.model("forecast"))  # type: ignore[call-arg]
             lines = self.forecast.lines
             self._log_return, self._confidence, self._step = lines.peak_return, lines.peak_confidence, lines.peak_step
             self._trusted_steps = lines.trusted_steps
@@ -78,7 +77,8 @@ class MLPredictive(MLStrategy):
                 lines.confidence,
                 lines.direction,
             )
-            self._horizon = model.horizon
+            # a model of paths may play this role too: without a trusted step nothing rests on it
+            self._horizon = model.horizon if getattr(model, "trusted_steps", 1) else 0
         self._status = lines.status
         self._gain = self._rise = float("nan")
         self._peak = 0  # steps to the peak of the newest forecast; 0 where no step may be trusted
@@ -126,12 +126,12 @@ class MLPredictive(MLStrategy):
         if self._status[0] != 0.0:
             return
         self._predicted += 1
+        if not (self._trusted_steps[0] >= 1.0 if self._path else self._horizon):
+            self._untrusted += 1
+            return
         if self._path:
-            if not self._trusted_steps[0] >= 1.0:
-                self._untrusted += 1
-                return
             self._peak = int(self._step[0])
-            said = UP if self._log_return[0] > 0.0 else -UP
+            said = UP if self._log_return[0] > 0.0 else DOWN
         else:
             self._peak = self._horizon
             said = self._direction[0]

@@ -44,7 +44,7 @@ class MLStrategy(bt.Strategy):
     usual_types : dict of str
         The type of model that usually plays a role, for messages; ``basic`` where a role is not named.
     reads : dict of str
-        By role, a column of a prediction that its model must state; the program refuses one that does not.
+        By role, a column of a prediction that its model must state, or ``path``; the program refuses one that does not.
     counts : Counter
         How often what was decided: ``entries``, ``exits_by_signal``, ``blocked_by_min_edge``, ...
     bars : int

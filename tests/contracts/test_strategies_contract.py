@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 
 import backtrader as bt
+import numpy as np
 import pytest
-from scripted_engine import ScriptedEngine, smooth_probabilities
+from scripted_engine import ScriptedEngine, ScriptedPaths, smooth_probabilities
 from spot_oracle import Setup
 from trading_runs import Watch, candles_of, fills_of, pandas_feed, random_bars, spot_broker
 
@@ -29,6 +30,14 @@ from strategies.ml_strategy import MLStrategy
 CANDLES = candles_of(random_bars(600, 23, gap=0.0005), "1h")
 ENGINE = ScriptedEngine(CANDLES, smooth_probabilities(len(CANDLES), 5), warming=40)
 RISKS = ScriptedEngine(CANDLES, smooth_probabilities(len(CANDLES), 6), risk=100 * smooth_probabilities(len(CANDLES), 7))
+PATHS = ScriptedPaths(
+    CANDLES,
+    0.02 * (smooth_probabilities(len(CANDLES), 5) - 0.5),
+    np.random.default_rng(8).integers(1, 20, len(CANDLES)),
+    smooth_probabilities(len(CANDLES), 5),
+    trusted_steps=20,
+    warming=40,
+)
 RISK = {"max_position": 0.9, "stop_loss": 0.03, "take_profit": 0.05, "cooldown_bars": 1}
 COMMON = {"risk": RISK, "round_trip_cost": 0.002}
 
@@ -46,7 +55,7 @@ EXAMPLES = {
     },
     MLPredictive: {
         **COMMON,
-        "models": {"prediction": ENGINE},
+        "models": {"forecast": PATHS},
         "min_predicted_return": 0.001,
         "confidence_threshold": 0.54,
     },

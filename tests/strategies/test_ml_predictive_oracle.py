@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scripted_engine import ScriptedEngine, smooth_probabilities
+from scripted_engine import ScriptedEngine, ScriptedPaths, smooth_probabilities
 from spot_oracle import Setup, simulate
 from trading_runs import START_MS, QueueFeed, candles_of, fills_of, random_bars, run_setup
 
@@ -134,6 +134,88 @@ def test_it_trades_as_its_rule_written_by_hand(number, seed):
     ]
     assert reached == [(count, len(known)) for count in counted]
     assert strategy.summary()["highest_return"] == pytest.approx(max(gain[row] for row in known), abs=1e-15)
+
+
+def path_series(count, seed):
+    """Return bars, gains at the peak, their steps and the probability of a rise, whose side is that of the gain."""
+    random = np.random.default_rng(seed + 1)
+    bars, p_up, _ = series(count, seed, 0.1)
+    gain = [None if p is None else float(np.expm1(0.03 * (2 * p - 1) * random.uniform(0.2, 1))) for p in p_up]
+    return bars, gain, random.integers(1, 13, count).tolist(), p_up
+
+
+def paths(candles, gain, step, p_up, trusted_steps=12):
+    nan = float("nan")
+    known = [nan if value is None else value for value in gain]
+    return ScriptedPaths(candles, known, step, [nan if p is None else p for p in p_up], trusted_steps=trusted_steps)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"min_predicted_return": 0.002},
+        {"min_predicted_return": 0.001, "confidence_threshold": 0.52, "exit_return": -0.004, "exit_confidence": 0.3},
+        {"min_predicted_return": 0.0005, "exit_return": -1.0, "exit_confidence": 0.0, "max_holding": 4},
+    ],
+)
+def test_over_paths_it_trades_as_its_rule_written_by_hand(given, seed):
+    bars, gain, step, p_up = path_series(500, 300 + seed)
+    setup = LIMITS[seed % len(LIMITS)]
+    rule = PredictiveRule(
+        gain,
+        p_up,
+        step,
+        setup,
+        needed=given["min_predicted_return"],
+        sure=given.get("confidence_threshold", 0.55),
+        exit_return=given.get("exit_return", 0.0),
+        exit_sure=given.get("exit_confidence", 0.5),
+        longest=given.get("max_holding"),
+    )
+    expected = simulate(bars, None, setup, first_ms=START_MS, rule=rule)
+    assert len(expected.fills) >= 6
+    candles = candles_of(bars)
+    given = {**given, "models": {"forecast": paths(candles, gain, step, p_up)}}
+    broker, strategy, watch = run_setup(MLPredictive, candles, given, setup)
+    assert fills_of(broker) == expected.fills
+    assert watch.value == expected.value
+    assert strategy.counts["exits_by_peak"] > 0
+    for way in WAYS.values() if seed == 0 else ():
+        other, again, _ = run_setup(MLPredictive, candles, given, setup, **way)
+        assert fills_of(other) == expected.fills
+        assert again.summary() == strategy.summary()
+
+
+def test_a_path_without_a_trusted_step_opens_nothing_and_says_so():
+    bars, gain, step, p_up = path_series(100, 1)
+    candles = candles_of(bars)
+    given = {"min_predicted_return": 0.0, "confidence_threshold": 0.5}
+    for models in (
+        {"forecast": paths(candles, gain, step, p_up, trusted_steps=0)},
+        {"prediction": paths(candles, gain, step, p_up, trusted_steps=0)},
+    ):
+        broker, strategy, _ = run_setup(MLPredictive, candles, {**given, "models": models}, Setup())
+        assert broker.fills == []
+        known = sum(value is not None for value in gain)
+        assert strategy.counts == {"blocked_by_no_trusted_step": known, "blocked_by_no_prediction": 100 - known}
+        (note,) = strategy.summary()["notes"]
+        assert "trusted_steps is 0" in note
+        assert "nothing was opened" in note
+        assert all(row["of"] == 0 for row in strategy.summary()["reached"])
+
+
+def test_candles_that_come_later_change_no_decision():
+    bars, gain, step, p_up = path_series(600, 4)
+    candles = candles_of(bars)
+    given = {"min_predicted_return": 0.001, "models": {"forecast": paths(candles, gain, step, p_up)}}
+    broker, _, _ = run_setup(MLPredictive, candles, given, Setup())
+    for cut in (200, 201, 450):
+        later = [*bars[:cut], *(np.asarray(bars[cut:]) * 1.7).tolist()]
+        changed, _, _ = run_setup(MLPredictive, candles_of(later), given, Setup())
+        decided = [fill for fill in fills_of(broker) if fill[0] < cut]
+        assert [fill for fill in fills_of(changed) if fill[0] < cut] == decided
+        assert decided
 
 
 @pytest.mark.parametrize("way", WAYS)

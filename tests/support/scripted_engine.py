@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml.candles import Candles
+from ml.paths.forecast import PathSummaries
 from ml.predictions import PREDICTION_COLUMNS, PredictionBatch, Status
 
 
@@ -73,6 +74,37 @@ class ScriptedEngine:
 
     def holding_edges(self, enter: float, exit: float) -> Edges:  # noqa: A002
         return self._edges or Edges(np.array([0.0, 0.5, 0.6, 1.0]), np.array([np.nan, 0.001, 0.004]))
+
+
+class ScriptedPaths(ScriptedEngine):
+    """Forecast paths with a scripted peak for each open time, as the engine of a model of paths does; NaN says nothing."""
+
+    def __init__(self, candles: Candles, gain, step, p_up, *, trusted_steps: int, steps: int = 60, **options):
+        super().__init__(candles, np.where(np.isnan(gain), np.nan, p_up), **options)
+        self.steps, self.trusted_steps = steps, trusted_steps
+        self._gain, self._step = np.asarray(gain, dtype=np.float64), np.asarray(step, dtype=np.float64)
+
+    def check_steps(self, steps) -> tuple[int, ...]:
+        return tuple(steps)
+
+    def summaries(self, candles: Candles, steps) -> PathSummaries:
+        rows = np.searchsorted(self._times, candles.open_ms)
+        batch = self.predict_batch(candles)
+        found = PathSummaries.absent(len(candles), tuple(steps), Status.OK, self.trusted_steps)
+        values, at = found.values, len(tuple(steps))
+        values[:, : at + 2] = 0.0
+        if self.trusted_steps:
+            values[:, at + 2] = np.log1p(self._gain[rows])
+            values[:, at + 3] = self._step[rows]
+            values[:, at + 4] = batch.column("confidence")
+        else:
+            values[:, at + 3] = 0.0
+        values[batch.status != Status.OK] = np.nan
+        found.status[:] = batch.status
+        return found
+
+    def newest_summary(self, candles: Candles, steps) -> PathSummaries:
+        return self.summaries(candles.slice(len(candles) - 1, len(candles)), steps)
 
 
 def smooth_probabilities(count: int, seed: int, *, spread: float = 0.08, persistence: float = 0.97) -> np.ndarray:
