@@ -36,7 +36,7 @@ __all__ = ["SVM", "MomentumClassifier"]
 
 SVM = ParameterTable(
     numbers={
-        "C": Range(0.05, 0, 1e6, above=True),
+        "C": Range(0.1, 0, 1e6, above=True),
         "gamma": Range(0.0, 0, 1e6),
         "max_rows": Range(5_000, 2, 5_000, whole=True),
     }
@@ -120,7 +120,7 @@ class MomentumClassifier:
         )
         svm = load("sklearn.svm")
         gamma = float(self._parameters["gamma"]) or 1.0 / rows.shape[1]
-        machine = svm.SVC(C=self._parameters["C"], kernel="rbf", gamma=gamma, cache_size=500)
+        machine = svm.SVC(C=self._parameters["C"], kernel="rbf", gamma=gamma, cache_size=500, class_weight="balanced")
         machine.fit(mirrored.astype(np.float64), goes_on)
         graph = Graph(dataset.names)
         scaled = graph.scaled(scaling.center, scaling.spread, LIMIT)

@@ -60,6 +60,11 @@ class PricePredictor:
         """Every parameter with its value."""
         return dict(self._parameters)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended one of the fits: what was trained is kept, and never promoted."""
+        return self._interrupted
+
     def build(self, keras: Any, features: int) -> Any:
         """Return the Keras model: (n, F) to (n, 1)."""
         units = self._parameters["units"]

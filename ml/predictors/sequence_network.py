@@ -59,6 +59,11 @@ class SequencePredictor(ABC):
         """Every parameter with its value."""
         return dict(self._parameters)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended one of the fits: what was trained is kept, and never promoted."""
+        return self._interrupted
+
     @abstractmethod
     def build(self, keras: Any, features: int) -> Any:
         """Return the Keras model: (n, sequence, F) to (n, 1)."""

@@ -7,7 +7,7 @@ explains. It says nothing about profit.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ml.tasks.catalogue import TASKS
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ml.tasks.contract import GateWords
     from ml.training.plan import TrainingPlan
 
-__all__ = ["BaselineTest", "GateDecision", "decide"]
+__all__ = ["BaselineTest", "GateDecision", "decide", "refused_by_interruption"]
 
 _MOST_BARS = 10_000_000
 
@@ -89,6 +89,15 @@ def decide(metrics: Mapping[str, Any], plan: TrainingPlan, words: GateWords | No
     promoted = count >= MINIMUM_SCORED and all(test.passed for test in tests)
     reason = _reason(metrics, tests, count, plan, words, promoted=promoted)
     return GateDecision(promoted, count, MINIMUM_SCORED, tests, reason)
+
+
+def refused_by_interruption(gate: GateDecision) -> GateDecision:
+    """Return the verdict on a training that Ctrl-C cut short: whatever it measured, nothing is promoted."""
+    reason = (
+        "refused: interrupted: the training was stopped by Ctrl-C and kept the best state that it had reached; train it "
+        "again, to its end, to have it judged"
+    )
+    return replace(gate, promoted=False, reason=reason)
 
 
 def _reason(

@@ -19,10 +19,10 @@ from ml.record import RECORD_FILE
 from ml.tasks.catalogue import PATH, TASKS
 from ml.training.card import model_card
 from ml.training.documents import json_bytes, metadata
-from ml.training.gate import GateDecision, decide
+from ml.training.gate import GateDecision, decide, refused_by_interruption
 from ml.training.plan import TrainingPlan, check_length, plan_dataset
 from ml.training.robustness import red_flag, refused_by_shuffle, robustness
-from ml.training.walk_forward import walk_forward
+from ml.training.walk_forward import fit_model, walk_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,14 +195,25 @@ def train_prepared(
     )
     progress(0.65, "final model")
     labelled = np.flatnonzero(dataset.labelled)
-    fitted = predictor.fit(dataset, labelled, seed=settings.seed, threads=settings.threads)
+
+    def final_progress(fraction: float, text: str) -> None:
+        progress(0.65 + 0.15 * fraction, f"final model, {text}")
+
+    fitted = fit_model(
+        predictor, dataset, labelled, seed=settings.seed, threads=settings.threads, progress=final_progress
+    )
+    interrupted = bool(getattr(predictor, "interrupted", False))
     progress(0.8, "calibration and metrics")
     baselines = task.fit_baselines(dataset, labelled)
     calibration = task.fit_publisher(record.scored_columns(), baselines, horizon=settings.horizon)
     figures = task.evaluate(record)
     gate = decide(figures, prepared.plan, task.words)
-    battery = _robustness(prepared, folds, record, figures, progress)
-    gate = refused_by_shuffle(gate, battery)
+    if interrupted:
+        battery: dict[str, Any] = {"skipped": "the training was interrupted"}
+        gate = refused_by_interruption(gate)
+    else:
+        battery = _robustness(prepared, folds, record, figures, progress)
+        gate = refused_by_shuffle(gate, battery)
     metrics: dict[str, Any] = {
         "schema_version": 1,
         "out_of_sample": figures,
@@ -227,6 +238,8 @@ def train_prepared(
         at=at,
         code_version=code_version,
     )
+    if interrupted:
+        document["training"]["interrupted"] = True
     files = {
         **fitted.to_files(),
         "metadata.json": json_bytes(document),

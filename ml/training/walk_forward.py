@@ -20,7 +20,24 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["score_positions", "walk_forward"]
+__all__ = ["fit_model", "score_positions", "walk_forward"]
+
+
+def fit_model(
+    predictor: Predictor,
+    dataset: Dataset,
+    positions: Integers,
+    *,
+    seed: int,
+    threads: int,
+    progress: Callable[[float, str], None],
+) -> FittedPredictor:
+    """Fit a model; networks tell their progress, and take long enough for it to matter."""
+    if not getattr(predictor, "network", False):
+        return predictor.fit(dataset, positions, seed=seed, threads=threads)
+    fit: Any = predictor.fit  # the keyword is not part of the contract of every family
+    fitted: FittedPredictor = fit(dataset, positions, seed=seed, threads=threads, progress=progress)
+    return fitted
 
 
 def score_positions(fitted: FittedPredictor, dataset: Dataset, positions: Integers) -> Floats:
@@ -75,8 +92,13 @@ def walk_forward(
     task = TASKS[predictor.task] if task is None else task
     parts: list[dict[str, Any]] = []
     for fold in folds:
-        progress(fold.number / len(folds), f"fold {fold.number + 1} of {len(folds)}")
-        fitted = predictor.fit(dataset, fold.train, seed=seed, threads=threads)
+        label = f"fold {fold.number + 1} of {len(folds)}"
+        progress(fold.number / len(folds), label)
+
+        def fit_progress(fraction: float, text: str, done: int = fold.number, label: str = label) -> None:
+            progress((done + fraction) / len(folds), f"{label}, {text}")
+
+        fitted = fit_model(predictor, dataset, fold.train, seed=seed, threads=threads, progress=fit_progress)
         raw = score_positions(fitted, dataset, fold.test)
         baselines = task.fit_baselines(dataset, fold.train)
         part: dict[str, Any] = {
