@@ -20,11 +20,12 @@ from ml.kernels.path_state import (
     TAPE,
     advance_smoothers,
     advance_sums,
-    put_candle,
+    complete_candles,
     smoothers_size,
+    start_smoothers,
     sums_size,
 )
-from ml.kernels.path_step import write_features
+from ml.kernels.path_step import hide_neighbours, write_features
 from ml.kernels.trees import score_row, score_rows
 
 __all__ = ["rollout"]
@@ -100,120 +101,189 @@ def _next_candle(close, scores, j, shrink, sigma, whole, candle):
 
 
 @njit(nogil=True, error_model="numpy")
-def _take(tape, i, counts, plan, smooth, sums):
-    """Take candle i into both slices, its own and the next one's, and into the sums; count it."""
-    advance_smoothers(tape, i, counts[0], plan, smooth[0])
-    if counts[1] >= 0:
-        advance_smoothers(tape, i, counts[1], plan, smooth[1])
-        advance_sums(tape, i, counts[0], counts[1], plan, sums)
-    counts[0] += 1
-    counts[1] += 1
+def _take(tape, i, counts, both, periods, rows, bounds, smooth, sums):
+    """Take candle i into its own slice and, where ``both``, into that of the next block and into the sums; count it."""
+    complete_candles(tape, i, bounds)
+    advance_smoothers(tape, i, counts[0], periods, rows, bounds, smooth[0])
+    if both:
+        advance_smoothers(tape, i, counts[1], periods, rows, bounds, smooth[1])
+        advance_sums(tape, i, counts[0], counts[1], periods, rows, bounds, sums)
+    counts += 1
 
 
 @njit(nogil=True, error_model="numpy")
-def _cross(tape, i, counts, smooth):
-    """Change to the slice of the next block, whose first candle is candle i."""
-    smooth[0] = smooth[1]
-    first = i - counts[1]
+def _cross(tape, i, j, counts, bounds, smooth):
+    """Change lane j to the slice of the next block, whose first candle is candle i."""
+    smooth[0, :, j] = smooth[1, :, j]
+    first = i - counts[1, j]
     if first >= 0:
-        tape[RETURN, first] = 0.0
-    counts[0] = counts[1]
-    counts[1] = 0
+        tape[RETURN, first, j] = 0.0
+    counts[0, j] = counts[1, j]
+    counts[1, j] = 0
+    start_smoothers(tape, i, j, bounds, smooth[1])
+
+
+@njit(nogil=True, error_model="numpy")
+def _walk_history(columns, past, start, stop, counts, periods, rows, bounds, smooth, sums):
+    """Take candles ``start`` to ``stop`` of a slice, whose first one is the first of ``columns``."""
+    for i in range(start, stop):
+        for k in range(4):
+            past[k, i, 0] = columns[k, i]
+        if i == 0:
+            start_smoothers(past, 0, 0, bounds, smooth[0])
+        if counts[1, 0] == 0:
+            start_smoothers(past, i, 0, bounds, smooth[1])
+        _take(past, i, counts, counts[1, 0] >= 0, periods, rows, bounds, smooth, sums)
+
+
+@njit(nogil=True, error_model="numpy")
+def _begin_lanes(candles, starts, a, m, reach, walked, past, tape, periods, rows, bounds, memory, past_memory):
+    """Give lanes 0 to m what is remembered at starts a to a + m; return the begin of the block whose history is walked."""
+    position, first, begin = starts
+    counts, smooth, sums = memory
+    past_counts, past_smooth, past_sums = past_memory
+    for j in range(m):
+        here = first[a + j]
+        if begin[a + j] != walked:
+            walked = begin[a + j]
+            past_counts[0, 0] = 0
+            past_counts[1, 0] = here - walked  # below zero until the block begins
+        stop = position[a + j] - here + 1
+        _walk_history(
+            candles[:, here:], past, past_counts[0, 0], stop, past_counts, periods, rows, bounds, past_smooth, past_sums
+        )
+        held = min(reach, stop)
+        for k in range(TAPE):
+            for i in range(held):
+                tape[k, reach - held + i, j] = past[k, stop - held + i, 0]
+        smooth[:, :, j] = past_smooth[:, :, 0]
+        sums[:, j] = past_sums[:, 0]
+        counts[:, j] = past_counts[:, 0]
+    return walked
 
 
 def _compiled(version):
     """Return the kernel. ``version`` enters numba's cache key, which knows this file only, not those that it calls."""
 
     @njit(cache=True, nogil=True, error_model="numpy")
-    def rollout(columns, starts, layout, plan, forest, shrink, order, sizes, out, seen, lo, hi):
+    def rollout(candles, open_ms, starts, target, index, layout, plan, forest, shrink, order, sizes, out, seen, lo, hi):
+        """Write the paths of starts lo to hi, sorted by position.
+
+        Parameters
+        ----------
+        candles
+            float64, shape (4, n): open, high, low, close.
+        open_ms
+            int64, shape (n,).
+        starts
+            Three int64 arrays, shape (s,): position of each start, of the first candle of its slice and of its block.
+        target, index
+            int64, shape (s,): row of ``out``, and absolute index of the start.
+        layout
+            Milliseconds of a candle, those of index 0, whether weekdays are counted, ``anchor_bars``, ``min_candles``,
+            whether whole candles are predicted.
+        plan
+            ``periods``, ``rows`` and ``bounds`` (see ``path_state``).
+        forest
+            Arrays of ``score_rows``, of several forests one after the other, with the bounds of their pairs and trees.
+        shrink
+            float64, shape (forests,).
+        order
+            int64, shape (F,): the output that each feature of a row takes.
+        sizes
+            Feature that is sigma, candles that windows reach back, longest window, number of outputs.
+        out
+            float64, shape (rows, steps, 1 or 4); steps that do not exist are left as they are.
+        seen
+            float32, shape (rows, steps, F), or (0, 0, 0): receives the rows that were scored.
+        lo, hi
+            Range of starts.
+        """
         if version == 0:  # never: it is here so that numba sees the version
             return
-        open_, high, low, close, open_ms = columns
-        position, target, first, begin, index = starts
+        position, first, _ = starts
         step_ms, origin_ms, weekdays, anchor, need, whole = layout
-        sigma_at, reach, steps, count_out = sizes
-        lanes = min(_LANES, hi - lo)
-        room = (lanes + 7) // 8 * 8
-        state_size = smoothers_size(plan)
-        smooth = np.zeros((lanes, 2, state_size))
-        sums = np.zeros((lanes, sums_size(plan)))
-        tape = np.ones((lanes, TAPE, reach + steps))
-        counts = np.zeros((lanes, 2), dtype=np.int64)
-        alive = np.zeros(lanes, dtype=np.bool_)
-        rows = np.zeros((room, order.shape[0]), dtype=np.float32)
-        scores = np.zeros((shrink.shape[0], room))
-        buffer = np.zeros((count_out, 1), dtype=np.float32)
-        blocks = np.zeros((2, 1, 4), dtype=np.int64)
-        time = np.zeros(1, dtype=np.int64)
-        candle = np.empty(4)
+        periods, rows, bounds = plan
+        sigma_at, reach, window, outputs = sizes
+        steps = out.shape[1]
+        batches = (hi - lo + _LANES - 1) // _LANES
+        lanes = (hi - lo + batches - 1) // batches
+        numbers = smoothers_size(bounds)
+        smooth = np.zeros((2, numbers, lanes))
+        sums = np.zeros((sums_size(bounds), lanes))
+        counts = np.zeros((2, lanes), dtype=np.int64)
+        tape = np.ones((TAPE, reach + steps, lanes))
         longest = 1
         for a in range(lo, hi):
             longest = max(longest, position[a] - first[a] + 1)
-        past = np.ones((TAPE, longest))
-        past_smooth = np.zeros((2, state_size))
-        past_sums = np.zeros(sums.shape[1])
-        past_counts = np.zeros(2, dtype=np.int64)
+        past = np.ones((TAPE, longest, 1))
+        past_memory = (np.zeros((2, 1), dtype=np.int64), np.zeros((2, numbers, 1)), np.zeros((sums.shape[0], 1)))
+        alive = np.zeros(lanes, dtype=np.bool_)
+        features = np.zeros(((lanes + 7) // 8 * 8, order.shape[0]), dtype=np.float32)
+        scores = np.zeros((shrink.shape[0], features.shape[0]))
+        buffer = np.zeros((outputs, lanes), dtype=np.float32)
+        alone = hide_neighbours(rows, bounds)
+        scratch = np.zeros(max(window + lanes, 2 * lanes))
+        here = np.array([[-1, -1, 0, lanes]])
+        times = np.zeros(lanes, dtype=np.int64)
+        candle = np.empty(4)
         walked = -1  # begin of the block whose history is walked
-        for a in range(lo, hi, _LANES):
-            m = min(_LANES, hi - a)
-            for j in range(m):
-                here = first[a + j]
-                if begin[a + j] != walked:
-                    walked = begin[a + j]
-                    past_counts[0] = 0
-                    past_counts[1] = here - walked  # below zero until the block begins
-                for i in range(past_counts[0], position[a + j] - here + 1):
-                    k = here + i
-                    put_candle(past, i, i == 0, open_[k], high[k], low[k], close[k], plan)
-                    _take(past, i, past_counts, plan, past_smooth, past_sums)
-                newest = past_counts[0] - 1
-                held = min(reach, newest + 1)
-                tape[j, :, reach - held : reach] = past[:, newest + 1 - held : newest + 1]
-                smooth[j] = past_smooth
-                sums[j] = past_sums
-                counts[j] = past_counts
-                alive[j] = True
+        for a in range(lo, hi, lanes):
+            m = min(lanes, hi - a)
+            walked = _begin_lanes(
+                candles,
+                starts,
+                a,
+                m,
+                reach,
+                walked,
+                past,
+                tape,
+                periods,
+                rows,
+                bounds,
+                (counts, smooth, sums),
+                past_memory,
+            )
+            alive[:] = False
+            alive[:m] = True
             for step in range(steps):
-                living = 0
+                i = reach - 1 + step
                 for j in range(m):
-                    if alive[j] and counts[j, 0] < need:
-                        alive[j] = False
-                        rows[j] = 0.0
-                    if not alive[j]:
-                        continue
-                    living += 1
-                    time[0] = open_ms[position[a + j]]
+                    times[j] = open_ms[position[a + j]]
                     if step > 0:
-                        time[0] = _opens_at(index[a + j] + step, step_ms, origin_ms, weekdays)
-                    i = reach - 1 + step
-                    write_features(tape[j], i, counts[j, 0] - 1, time, plan, smooth[j, 0], sums[j], blocks, buffer)
-                    row = rows[j]
-                    for f in range(order.shape[0]):
-                        row[f] = buffer[order[f], 0]
-                    if seen.shape[0] > 0:
-                        seen[target[a + j], step] = row
-                if living == 0:
-                    break
-                _score(rows, m, forest, scores)
-                for j in range(m):
-                    if not alive[j]:
-                        continue
-                    i = reach + step
-                    sigma = np.float64(rows[j, sigma_at])
-                    if not _next_candle(tape[j, CLOSE, i - 1], scores, j, shrink, sigma, whole, candle):
+                        times[j] = _opens_at(index[a + j] + step, step_ms, origin_ms, weekdays)
+                    if counts[0, j] < need:
                         alive[j] = False
-                        rows[j] = 0.0
-                        continue
-                    if whole:
+                if not alive.any():
+                    break
+                write_features(
+                    tape, i, counts[0] - 1, times, periods, rows, alone, bounds, smooth[0], sums, here, scratch, buffer
+                )
+                for j in range(m):
+                    for f in range(order.shape[0]):
+                        features[j, f] = buffer[order[f], j] if alive[j] else 0.0
+                    if seen.shape[0] > 0 and alive[j]:
+                        seen[target[a + j], step] = features[j]
+                _score(features, m, forest, scores)
+                i += 1
+                for j in range(m):
+                    close = tape[CLOSE, i - 1, j]
+                    sigma = np.float64(features[j, sigma_at])
+                    if alive[j] and not _next_candle(close, scores, j, shrink, sigma, whole, candle):
+                        alive[j] = False
+                    if not alive[j]:
+                        candle[:] = close  # something finite; nobody sees it
+                    elif whole:
                         out[target[a + j], step] = candle
                     else:
                         out[target[a + j], step, 0] = candle[3]
-                    if step + 1 == steps:
-                        continue
+                    for k in range(4):
+                        tape[k, i, j] = candle[k]
                     if (index[a + j] + step + 1) % anchor == 0:
-                        _cross(tape[j], i, counts[j], smooth[j])
-                    put_candle(tape[j], i, counts[j, 0] == 0, candle[0], candle[1], candle[2], candle[3], plan)
-                    _take(tape[j], i, counts[j], plan, smooth[j], sums[j])
+                        _cross(tape, i, j, counts, bounds, smooth)
+                if step + 1 < steps:
+                    _take(tape, i, counts, True, periods, rows, bounds, smooth, sums)
 
     return rollout
 

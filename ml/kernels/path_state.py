@@ -1,14 +1,15 @@
-"""What a path remembers of its candles: smoothers and moving sums, advanced by one candle at a time.
+"""What paths remember of their candles: smoothers and moving sums, advanced by one candle at a time, many paths abreast.
 
 The operations, their order and the places where sums are taken afresh are those of the batch kernels (``smoothers``,
 ``windows``, ``returns``, ``extremes``); functions of theirs are called where they fit. So a feature has the bits that the
-batch gives it on the same candles.
+batch gives it on the same candles. The last axis of every array is the *lane*: the path. Lanes do not see each other.
 
-A *tape* is a float64 array, shape (7, width): open, high, low, close, one-candle log return (0 at the first candle of the
-slice), and the two terms of the range estimates. ``i`` is a column of it.
+A *tape* is a float64 array, shape (7, width, lanes): open, high, low, close, one-candle log return (0 at the first candle of
+the slice), and the two terms of the range estimates. ``i`` is its newest candle, the same place in all lanes.
 
-A *plan* is a tuple of (periods, rows) in the order of `KERNEL_ORDER`, each as in ``table``; a kernel that is not wanted has
-no periods.
+A *plan* is three arrays: ``periods``, int64, shape (p,), of all kernels in the order of `KERNEL_ORDER`; ``rows``, int64,
+shape (p, `OUTPUTS`), the row of ``out`` for each output as in ``table``, -1 where it is not wanted; ``bounds``, int64: the
+periods of kernel q are those from ``bounds[q]`` to ``bounds[q + 1]``.
 
 The functions of this file are compiled into ``path_rollout`` and cached there.
 """
@@ -21,19 +22,26 @@ from numba import njit
 
 from ml.kernels import returns as moments
 from ml.kernels.logarithms import log_ratio
-from ml.kernels.smoothers import SLOPE_LAG, VARIANCE_DECAY
+from ml.kernels.smoothers import VARIANCE_DECAY
 from ml.kernels.windows import CANCELLED, level_sums
 
 __all__ = [
+    "AVERAGE",
     "AVERAGES",
     "CLOSE",
+    "DIRECTION",
     "DIRECTIONAL",
     "HIGH",
     "KERNEL_ORDER",
+    "LEVEL",
     "LEVELS",
     "LOW",
+    "MOMENT",
     "OPEN",
+    "OSCILLATOR",
     "OSCILLATORS",
+    "OUTPUTS",
+    "RANGE",
     "RANGES",
     "RETURN",
     "RETURNS",
@@ -41,8 +49,9 @@ __all__ = [
     "TAPE",
     "advance_smoothers",
     "advance_sums",
-    "put_candle",
+    "complete_candles",
     "smoothers_size",
+    "start_smoothers",
     "sums_size",
 ]
 
@@ -62,270 +71,310 @@ KERNEL_ORDER = (
     "clock",
 )
 AVERAGES, OSCILLATORS, STRENGTH, DIRECTIONAL, LEVELS, RETURNS, RANGES = range(7)
+OUTPUTS = 11  # of the kernel that has most
 
 TAPE = 7
 OPEN, HIGH, LOW, CLOSE, RETURN, RANGE_TERM, BODY_TERM = range(TAPE)
 
-# Numbers a period: level, five levels before, the level that left them, three nested averages and the innermost before.
-AVERAGE = 11
+# Numbers a period and lane.
+AVERAGE = 10  # level, those of the five candles before; three averages of one another, the last of them a candle before
 OSCILLATOR = 5  # fast, slow, line, signal, variance
 DIRECTION = 5  # atr, plus, minus, adx, true range
-LEVEL = 7  # reference, sum, squares, weighted sum; mean, variance, covariance
+LEVEL = 7  # mean, variance, covariance; reference, sum, squares, weighted sum
 MOMENT = 12  # the nine of ``returns``; sum, squares, largest square
 RANGE = 4  # total and terms that are not zero, of each estimate
 
 
 @njit(nogil=True, error_model="numpy")
-def smoothers_size(plan):
+def smoothers_size(bounds):
     """Return how many numbers the smoothers of one slice are."""
-    return (
-        AVERAGE * plan[AVERAGES][0].shape[0]
-        + OSCILLATOR
-        + 2 * plan[STRENGTH][0].shape[0]
-        + DIRECTION * plan[DIRECTIONAL][0].shape[0]
-    )
+    averages = bounds[AVERAGES + 1] - bounds[AVERAGES]
+    strengths = bounds[STRENGTH + 1] - bounds[STRENGTH]
+    directions = bounds[DIRECTIONAL + 1] - bounds[DIRECTIONAL]
+    return AVERAGE * averages + OSCILLATOR + 2 * strengths + DIRECTION * directions
 
 
 @njit(nogil=True, error_model="numpy")
-def sums_size(plan):
+def sums_size(bounds):
     """Return how many numbers the moving sums of a slice are."""
-    return LEVEL * plan[LEVELS][0].shape[0] + MOMENT * plan[RETURNS][0].shape[0] + RANGE * plan[RANGES][0].shape[0]
+    levels = bounds[LEVELS + 1] - bounds[LEVELS]
+    returns = bounds[RETURNS + 1] - bounds[RETURNS]
+    ranges = bounds[RANGES + 1] - bounds[RANGES]
+    return LEVEL * levels + MOMENT * returns + RANGE * ranges
 
 
 @njit(nogil=True, error_model="numpy")
-def put_candle(tape, i, first, open_, high, low, close, plan):
-    """Write a candle into column i of a tape, and what derives from it; ``first`` says that no candle is before it."""
-    tape[OPEN, i] = open_
-    tape[HIGH, i] = high
-    tape[LOW, i] = low
-    tape[CLOSE, i] = close
-    if first:
+def complete_candles(tape, i, bounds):
+    """Write what derives from the prices of candle i; a candle at place 0 of the tape has none before it."""
+    if i > 0:
+        log_ratio(tape[CLOSE, i], tape[CLOSE, i - 1], tape[RETURN, i])
+    else:
         tape[RETURN, i] = 0.0
-    else:
-        log_ratio(tape[CLOSE, i : i + 1], tape[CLOSE, i - 1 : i], tape[RETURN, i : i + 1])
-    if plan[RANGES][0].shape[0] > 0:
-        spread = tape[RANGE_TERM, i : i + 1]
-        body = tape[BODY_TERM, i : i + 1]
-        log_ratio(tape[HIGH, i : i + 1], tape[LOW, i : i + 1], spread)
-        log_ratio(tape[CLOSE, i : i + 1], tape[OPEN, i : i + 1], body)
-        u = spread[0]
-        v = body[0]
-        spread[0] = u * u
-        body[0] = 0.5 * u * u - (2.0 * math.log(2.0) - 1.0) * v * v
+    if bounds[RANGES + 1] > bounds[RANGES]:
+        spread = tape[RANGE_TERM, i]
+        body = tape[BODY_TERM, i]
+        log_ratio(tape[HIGH, i], tape[LOW, i], spread)
+        log_ratio(tape[CLOSE, i], tape[OPEN, i], body)
+        for j in range(spread.shape[0]):
+            u = spread[j]
+            v = body[j]
+            spread[j] = u * u
+            body[j] = 0.5 * u * u - (2.0 * math.log(2.0) - 1.0) * v * v
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_averages(close, count, periods, rows, state):
-    for p in range(periods.shape[0]):
-        a = 2.0 / (periods[p] + 1.0)
-        s = state[AVERAGE * p : AVERAGE * (p + 1)]
-        if count == 0:
-            s[0] = close
-            s[7] = close
-            s[8] = close
-            s[9] = close
-        s[0] += a * (close - s[0])
-        if rows[p, 2] >= 0:
-            place = 1 + count % SLOPE_LAG
-            s[6] = s[place]
-            s[place] = s[0]
-        if rows[p, 3] >= 0:
-            s[10] = s[9]
-            s[7] += a * (close - s[7])
-            s[8] += a * (s[7] - s[8])
-            s[9] += a * (s[8] - s[9])
-
-
-@njit(nogil=True, error_model="numpy")
-def _advance_oscillators(close, log_return, count, state):
-    if count == 0:
-        state[0] = close
-        state[1] = close
-        state[3] = 0.0
-        state[4] = math.nan
-    state[0] += 2.0 / 13.0 * (close - state[0])
-    state[1] += 2.0 / 27.0 * (close - state[1])
-    state[2] = state[0] - state[1]
-    state[3] += 0.2 * (state[2] - state[3])
-    if count > 0:
-        square = log_return * log_return
-        if count == 1:
-            state[4] = square
-        state[4] += (1.0 - VARIANCE_DECAY) * (square - state[4])
-
-
-@njit(nogil=True, error_model="numpy")
-def _advance_directional(tape, i, count, periods, rows, state):
-    high = tape[HIGH, i]
-    low = tape[LOW, i]
-    for p in range(periods.shape[0]):
-        alpha = 1.0 / periods[p]
-        s = state[DIRECTION * p : DIRECTION * (p + 1)]
-        if count == 0:
-            s[0] = high - low
-            s[1] = 0.0
-            s[2] = 0.0
-            s[3] = math.nan
-            s[4] = s[0]
-            continue
-        before = tape[CLOSE, i - 1]
-        s[4] = max(high, before) - min(low, before)
-        s[0] += alpha * (s[4] - s[0])
-        if rows[p, 3] >= 0 or rows[p, 4] >= 0 or rows[p, 5] >= 0:
-            up = high - tape[HIGH, i - 1]
-            down = tape[LOW, i - 1] - low
-            s[1] += alpha * ((up if up > down and up > 0.0 else 0.0) - s[1])
-            s[2] += alpha * ((down if down > up and down > 0.0 else 0.0) - s[2])
-            total = s[1] + s[2]
-            if total > 0.0:
-                index = 100.0 * abs(s[1] - s[2]) / total
-                if math.isnan(s[3]):
-                    s[3] = index
-                s[3] += alpha * (index - s[3])
-
-
-@njit(nogil=True, error_model="numpy")
-def advance_smoothers(tape, i, count, plan, state):
-    """Take candle i into the smoothers of a slice in which ``count`` candles are before it."""
-    close = tape[CLOSE, i]
-    averages = plan[AVERAGES]
-    strength = plan[STRENGTH]
-    directional = plan[DIRECTIONAL]
-    _advance_averages(close, count, averages[0], averages[1], state)
-    at = AVERAGE * averages[0].shape[0]
-    _advance_oscillators(close, tape[RETURN, i], count, state[at:])
+def start_smoothers(tape, i, j, bounds, state):
+    """Begin the slice of lane j at candle i: seed its smoothers, as the first candle finds them."""
+    close = tape[CLOSE, i, j]
+    at = 0
+    for _ in range(bounds[AVERAGES], bounds[AVERAGES + 1]):
+        for k in (0, 6, 7, 8):
+            state[at + k, j] = close
+        at += AVERAGE
+    state[at, j] = close
+    state[at + 1, j] = close
+    state[at + 3, j] = 0.0
+    state[at + 4, j] = math.nan
     at += OSCILLATOR
-    change = close - tape[CLOSE, i - 1] if count > 0 else 0.0
-    rise = max(change, 0.0)
-    fall = max(-change, 0.0)
-    for p in range(strength[0].shape[0]):
-        if count == 0:
-            state[at] = 0.0
-            state[at + 1] = 0.0
-        alpha = 1.0 / strength[0][p]
-        state[at] += alpha * (rise - state[at])
-        state[at + 1] += alpha * (fall - state[at + 1])
+    for _ in range(bounds[STRENGTH], bounds[STRENGTH + 1]):
+        state[at, j] = 0.0
+        state[at + 1, j] = 0.0
         at += 2
-    _advance_directional(tape, i, count, directional[0], directional[1], state[at:])
+    for _ in range(bounds[DIRECTIONAL], bounds[DIRECTIONAL + 1]):
+        state[at, j] = tape[HIGH, i, j] - tape[LOW, i, j]
+        state[at + 1, j] = 0.0
+        state[at + 2, j] = 0.0
+        state[at + 3, j] = math.nan
+        state[at + 4, j] = state[at, j]
+        at += DIRECTION
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_level(close, i, n, fresh, line, s):
-    w = float(n)
-    part = 1.0 / w
-    c = close[i]
-    gone = 0.0
-    if fresh:
-        s[0] = c
-        s[1], s[2], s[3] = level_sums(close, i - n + 1, i + 1, c)
-    else:
-        y = c - s[0]
-        gone = close[i - n] - s[0]
-        if line:
-            s[3] += (w - 1.0) * y - (s[1] - gone)
-        s[1] += y - gone
-        s[2] += y * y - gone * gone
-    mean = s[1] * part
-    spread = s[2] * part - mean * mean
-    if spread < CANCELLED * mean * mean or spread < CANCELLED * gone * gone:
-        s[0] = c
-        s[1], s[2], s[3] = level_sums(close, i - n + 1, i + 1, c)
-        mean = s[1] * part
-        spread = s[2] * part - mean * mean
-    s[4] = mean + s[0]
-    s[5] = spread
-    s[6] = s[3] - 0.5 * (w - 1.0) * s[1]
+def _advance_averages(tape, i, periods, rows, bounds, state):
+    lanes = tape.shape[2]
+    at = 0
+    for p in range(bounds[AVERAGES], bounds[AVERAGES + 1]):
+        a = 2.0 / (periods[p] + 1.0)
+        if rows[p, 2] >= 0:
+            for k in range(at + 5, at, -1):
+                for j in range(lanes):
+                    state[k, j] = state[k - 1, j]
+        for j in range(lanes):
+            state[at, j] += a * (tape[CLOSE, i, j] - state[at, j])
+        if rows[p, 3] >= 0:
+            for j in range(lanes):
+                state[at + 9, j] = state[at + 8, j]
+                state[at + 6, j] += a * (tape[CLOSE, i, j] - state[at + 6, j])
+                state[at + 7, j] += a * (state[at + 6, j] - state[at + 7, j])
+                state[at + 8, j] += a * (state[at + 7, j] - state[at + 8, j])
+        at += AVERAGE
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_powers(x, i, n, fresh, s):
-    part = 1.0 / n
-    if fresh:
-        s[9], s[10], s[2], s[3], s[11] = moments.power_sums(x, i - n + 1, i + 1)
-    else:
-        come = x[i]
-        gone = x[i - n]
-        square = come * come
-        left = gone * gone
-        s[9] += come - gone
-        s[10] += square - left
-        s[11] = max(s[11], square)
-        s[2] += square * come - left * gone
-        s[3] += square * square - left * left
-    m = s[9] * part
-    c = s[10] - s[9] * m
-    if c < moments.SPIKED * n * s[11] or c < moments.CANCELLED * s[10]:
-        s[9], s[10], s[2], s[3], s[11] = moments.power_sums(x, i - n + 1, i + 1)
-        m = s[9] * part
-        c = s[10] - s[9] * m
-        if c < moments.CANCELLED * moments.CANCELLED * s[10]:
-            c = 0.0
-    s[0] = m
-    s[1] = c
+def _advance_oscillators(tape, i, at, counts, state):
+    for j in range(tape.shape[2]):
+        close = tape[CLOSE, i, j]
+        state[at, j] += 2.0 / 13.0 * (close - state[at, j])
+        state[at + 1, j] += 2.0 / 27.0 * (close - state[at + 1, j])
+        line = state[at, j] - state[at + 1, j]
+        state[at + 2, j] = line
+        state[at + 3, j] += 0.2 * (line - state[at + 3, j])
+        square = tape[RETURN, i, j] * tape[RETURN, i, j]
+        before = square if counts[j] == 1 else state[at + 4, j]  # NaN at the first candle, and stays so
+        state[at + 4, j] = before + (1.0 - VARIANCE_DECAY) * (square - before)
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_path(x, i, n, fresh, s):
-    if fresh:
-        s[4], s[5], s[6], s[7], s[8] = moments.path_sums(x, i - n + 1, i + 1)
-        return
-    come = x[i]
-    gone = x[i - n]
-    s[4] += (come * come if come < 0.0 else 0.0) - (gone * gone if gone < 0.0 else 0.0)
-    s[5] += abs(come) - abs(gone)
-    s[6] += come * x[i - 1] - gone * x[i - n - 1]
-    s[7] += (1.0 if come > 0.0 else 0.0) - (1.0 if gone > 0.0 else 0.0)
-    s[8] += (1.0 if come < 0.0 else 0.0) - (1.0 if gone < 0.0 else 0.0)
+def _advance_strength(tape, i, at, counts, periods, bounds, state):
+    for p in range(bounds[STRENGTH], bounds[STRENGTH + 1]):
+        alpha = 1.0 / periods[p]
+        for j in range(tape.shape[2]):
+            change = tape[CLOSE, i, j] - tape[CLOSE, max(i - 1, 0), j] if counts[j] > 0 else 0.0
+            rise = max(change, 0.0)
+            fall = max(-change, 0.0)
+            state[at, j] += alpha * (rise - state[at, j])
+            state[at + 1, j] += alpha * (fall - state[at + 1, j])
+        at += 2
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_range(terms, i, n, fresh, s):
-    if fresh:
-        s[0] = 0.0
-        s[1] = 0.0
-        for m in range(i - n + 1, i + 1):
-            s[0] += terms[m]
-            s[1] += 1.0 if terms[m] > 0.0 else 0.0
-    else:
-        new = terms[i]
-        old = terms[i - n]
-        s[0] += new - old
-        s[1] += (1.0 if new > 0.0 else 0.0) - (1.0 if old > 0.0 else 0.0)
+def _advance_directional(tape, i, at, counts, periods, rows, bounds, state):
+    for p in range(bounds[DIRECTIONAL], bounds[DIRECTIONAL + 1]):
+        alpha = 1.0 / periods[p]
+        moves = rows[p, 3] >= 0 or rows[p, 4] >= 0 or rows[p, 5] >= 0
+        for j in range(tape.shape[2]):
+            if counts[j] == 0:
+                continue
+            before = tape[CLOSE, i - 1, j]
+            true_range = max(tape[HIGH, i, j], before) - min(tape[LOW, i, j], before)
+            state[at + 4, j] = true_range
+            state[at, j] += alpha * (true_range - state[at, j])
+            if moves:
+                up = tape[HIGH, i, j] - tape[HIGH, i - 1, j]
+                down = tape[LOW, i - 1, j] - tape[LOW, i, j]
+                state[at + 1, j] += alpha * ((up if up > down and up > 0.0 else 0.0) - state[at + 1, j])
+                state[at + 2, j] += alpha * ((down if down > up and down > 0.0 else 0.0) - state[at + 2, j])
+                total = state[at + 1, j] + state[at + 2, j]
+                if total > 0.0:
+                    index = 100.0 * abs(state[at + 1, j] - state[at + 2, j]) / total
+                    adx = index if math.isnan(state[at + 3, j]) else state[at + 3, j]
+                    state[at + 3, j] = adx + alpha * (index - adx)
+        at += DIRECTION
 
 
 @njit(nogil=True, error_model="numpy")
-def _fresh(n, have, count, place):
+def advance_smoothers(tape, i, counts, periods, rows, bounds, state):
+    """Take candle i into the smoothers of slices in which ``counts`` candles, int64 (lanes,), are before it."""
+    _advance_averages(tape, i, periods, rows, bounds, state)
+    at = AVERAGE * (bounds[AVERAGES + 1] - bounds[AVERAGES])
+    _advance_oscillators(tape, i, at, counts, state)
+    at += OSCILLATOR
+    _advance_strength(tape, i, at, counts, periods, bounds, state)
+    at += 2 * (bounds[STRENGTH + 1] - bounds[STRENGTH])
+    _advance_directional(tape, i, at, counts, periods, rows, bounds, state)
+
+
+@njit(nogil=True, error_model="numpy")
+def _is_fresh(n, have, count, place):
     """Whether sums over n are taken afresh: where a window is full for the first time, and at fixed places of the block."""
     return count == have or place % max(64, 4 * n) == 0
 
 
 @njit(nogil=True, error_model="numpy")
-def advance_sums(tape, i, count, place, plan, state):
-    """Take candle i into the moving sums: ``count`` candles of the slice, ``place`` of the block are before it."""
-    close = tape[CLOSE]
-    x = tape[RETURN]
+def _advance_levels(tape, i, at, n, line, counts, places, state):
+    w = float(n)
+    part = 1.0 / w
+    middle = 0.5 * (w - 1.0)
+    for j in range(tape.shape[2]):
+        if counts[j] < n - 1:
+            continue
+        c = tape[CLOSE, i, j]
+        reference = c
+        total = 0.0
+        square = 0.0
+        weighted = 0.0
+        gone = 0.0
+        if _is_fresh(n, n - 1, counts[j], places[j]):
+            total, square, weighted = level_sums(tape[CLOSE, :, j], i - n + 1, i + 1, reference)
+        else:
+            reference = state[at + 3, j]
+            total = state[at + 4, j]
+            weighted = state[at + 6, j]
+            y = c - reference
+            gone = tape[CLOSE, i - n, j] - reference
+            if line:
+                weighted += (w - 1.0) * y - (total - gone)
+            total += y - gone
+            square = state[at + 5, j] + (y * y - gone * gone)
+        mean = total * part
+        spread = square * part - mean * mean
+        if spread < CANCELLED * mean * mean or spread < CANCELLED * gone * gone:
+            reference = c
+            total, square, weighted = level_sums(tape[CLOSE, :, j], i - n + 1, i + 1, reference)
+            mean = total * part
+            spread = square * part - mean * mean
+        state[at, j] = mean + reference
+        state[at + 1, j] = spread
+        state[at + 2, j] = weighted - middle * total
+        state[at + 3, j] = reference
+        state[at + 4, j] = total
+        state[at + 5, j] = square
+        state[at + 6, j] = weighted
+
+
+@njit(nogil=True, error_model="numpy")
+def _advance_powers(tape, i, at, n, counts, places, state):
+    part = 1.0 / n
+    for j in range(tape.shape[2]):
+        if counts[j] < n:
+            continue
+        if _is_fresh(n, n, counts[j], places[j]):
+            s1, s2, s3, s4, peak = moments.power_sums(tape[RETURN, :, j], i - n + 1, i + 1)
+        else:
+            come = tape[RETURN, i, j]
+            gone = tape[RETURN, i - n, j]
+            square = come * come
+            left = gone * gone
+            s1 = state[at + 9, j] + (come - gone)
+            s2 = state[at + 10, j] + (square - left)
+            peak = max(state[at + 11, j], square)
+            s3 = state[at + 2, j] + (square * come - left * gone)
+            s4 = state[at + 3, j] + (square * square - left * left)
+        m = s1 * part
+        c = s2 - s1 * m
+        if c < moments.SPIKED * n * peak or c < moments.CANCELLED * s2:
+            s1, s2, s3, s4, peak = moments.power_sums(tape[RETURN, :, j], i - n + 1, i + 1)
+            m = s1 * part
+            c = s2 - s1 * m
+            if c < moments.CANCELLED * moments.CANCELLED * s2:
+                c = 0.0
+        state[at, j] = m
+        state[at + 1, j] = c
+        state[at + 2, j] = s3
+        state[at + 3, j] = s4
+        state[at + 9, j] = s1
+        state[at + 10, j] = s2
+        state[at + 11, j] = peak
+
+
+@njit(nogil=True, error_model="numpy")
+def _advance_path_sums(tape, i, at, n, counts, places, state):
+    for j in range(tape.shape[2]):
+        if counts[j] < n:
+            continue
+        if _is_fresh(n, n, counts[j], places[j]):
+            below, path, cross, rises, falls = moments.path_sums(tape[RETURN, :, j], i - n + 1, i + 1)
+            state[at + 4, j] = below
+            state[at + 5, j] = path
+            state[at + 6, j] = cross
+            state[at + 7, j] = rises
+            state[at + 8, j] = falls
+            continue
+        come = tape[RETURN, i, j]
+        gone = tape[RETURN, i - n, j]
+        state[at + 4, j] += (come * come if come < 0.0 else 0.0) - (gone * gone if gone < 0.0 else 0.0)
+        state[at + 5, j] += abs(come) - abs(gone)
+        state[at + 6, j] += come * tape[RETURN, i - 1, j] - gone * tape[RETURN, i - n - 1, j]
+        state[at + 7, j] += (1.0 if come > 0.0 else 0.0) - (1.0 if gone > 0.0 else 0.0)
+        state[at + 8, j] += (1.0 if come < 0.0 else 0.0) - (1.0 if gone < 0.0 else 0.0)
+
+
+@njit(nogil=True, error_model="numpy")
+def _advance_range(tape, term, i, at, n, counts, places, state):
+    for j in range(tape.shape[2]):
+        if counts[j] < n - 1:
+            continue
+        if _is_fresh(n, n - 1, counts[j], places[j]):
+            total = 0.0
+            moves = 0.0
+            for k in range(i - n + 1, i + 1):
+                total += tape[term, k, j]
+                moves += 1.0 if tape[term, k, j] > 0.0 else 0.0
+            state[at, j] = total
+            state[at + 1, j] = moves
+        else:
+            new = tape[term, i, j]
+            old = tape[term, i - n, j]
+            state[at, j] += new - old
+            state[at + 1, j] += (1.0 if new > 0.0 else 0.0) - (1.0 if old > 0.0 else 0.0)
+
+
+@njit(nogil=True, error_model="numpy")
+def advance_sums(tape, i, counts, places, periods, rows, bounds, state):
+    """Take candle i into the moving sums: ``counts`` candles of the slice, ``places`` of the block are before it."""
     at = 0
-    periods = plan[LEVELS][0]
-    rows = plan[LEVELS][1]
-    for p in range(periods.shape[0]):
-        n = periods[p]
-        if count >= n - 1:
-            line = rows[p, 7] >= 0 or rows[p, 8] >= 0
-            _advance_level(close, i, n, _fresh(n, n - 1, count, place), line, state[at : at + LEVEL])
+    for p in range(bounds[LEVELS], bounds[LEVELS + 1]):
+        line = rows[p, 7] >= 0 or rows[p, 8] >= 0
+        _advance_levels(tape, i, at, periods[p], line, counts, places, state)
         at += LEVEL
-    periods = plan[RETURNS][0]
-    for p in range(periods.shape[0]):
-        n = periods[p]
-        if count >= n:
-            fresh = _fresh(n, n, count, place)
-            _advance_powers(x, i, n, fresh, state[at : at + MOMENT])
-            _advance_path(x, i, n, fresh, state[at : at + MOMENT])
+    for p in range(bounds[RETURNS], bounds[RETURNS + 1]):
+        _advance_powers(tape, i, at, periods[p], counts, places, state)
+        for k in range(4, 9):
+            if rows[p, k] >= 0:
+                _advance_path_sums(tape, i, at, periods[p], counts, places, state)
+                break
         at += MOMENT
-    periods = plan[RANGES][0]
-    for p in range(periods.shape[0]):
-        n = periods[p]
-        if count >= n - 1:
-            fresh = _fresh(n, n - 1, count, place)
-            _advance_range(tape[RANGE_TERM], i, n, fresh, state[at : at + 2])
-            _advance_range(tape[BODY_TERM], i, n, fresh, state[at + 2 : at + RANGE])
+    for p in range(bounds[RANGES], bounds[RANGES + 1]):
+        _advance_range(tape, RANGE_TERM, i, at, periods[p], counts, places, state)
+        _advance_range(tape, BODY_TERM, i, at + 2, periods[p], counts, places, state)
         at += RANGE

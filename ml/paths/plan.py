@@ -30,42 +30,47 @@ class FeaturePlan:
 
     Attributes
     ----------
-    calls
-        (periods, rows) of each kernel, in the order of ``ml.kernels.path_state.KERNEL_ORDER``.
+    arrays
+        Periods, rows and bounds of all kernels; see ``ml.kernels.path_state``.
     order
         int64, shape (F,): the output that each feature of the schema takes.
     outputs
         Number of different outputs.
-    reach
-        How many candles back any window looks, and a few more.
+    window
+        Longest window, candles.
     """
 
-    calls: tuple[tuple[Integers, Integers], ...]
+    arrays: tuple[Integers, Integers, Integers]
     order: Integers
     outputs: int
-    reach: int
+    window: int
+
+    @property
+    def reach(self) -> int:
+        """How many candles back a feature may look."""
+        return self.window + _MARGIN
 
 
 def plan_features(schema: FeatureSchema) -> FeaturePlan:
     """Return the plan of a schema, whose features a path may carry (``ml.paths.features.check_path_names``)."""
-    from ml.kernels.path_state import KERNEL_ORDER
+    from ml.kernels.path_state import KERNEL_ORDER, OUTPUTS
 
     specs = schema.features
     places: dict[tuple[str, int, str], int] = {}
     for spec in specs:
         places.setdefault((spec.kernel, spec.period, spec.output), len(places))
-    calls = []
+    keys: list[tuple[str, int]] = []
+    bounds = [0]
     for name in KERNEL_ORDER:
-        wanted = {(period, output): row for (owner, period, output), row in places.items() if owner == name}
-        periods = sorted({period for period, _ in wanted})
-        outputs = KERNELS[name].outputs
-        rows = np.full((len(periods), len(outputs)), -1, dtype=np.int64)
-        for (period, output), row in wanted.items():
-            rows[periods.index(period), outputs.index(output)] = row
-        calls.append((np.array(periods, dtype=np.int64), rows))
+        keys += sorted({(name, period) for owner, period, _ in places if owner == name})
+        bounds.append(len(keys))
+    rows = np.full((len(keys), OUTPUTS), -1, dtype=np.int64)
+    for (name, period, output), row in places.items():
+        rows[keys.index((name, period)), KERNELS[name].outputs.index(output)] = row
+    periods = np.array([period for _, period in keys], dtype=np.int64)
     order = np.array([places[spec.kernel, spec.period, spec.output] for spec in specs], dtype=np.int64)
-    reach = max(spec.window(schema.timeframe) for spec in specs) + _MARGIN
-    return FeaturePlan(tuple(calls), order, len(places), reach)
+    window = max(*(spec.window(schema.timeframe) for spec in specs), 1)
+    return FeaturePlan((periods, rows, np.array(bounds, dtype=np.int64)), order, len(places), window)
 
 
 def join_forests(forests: Sequence[FlatTrees]) -> tuple[Any, ...]:

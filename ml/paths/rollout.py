@@ -183,15 +183,22 @@ class PathModel:
         from ml.kernels.path_rollout import rollout
 
         schema, plan = self.schema, self._plan
-        columns = tuple(getattr(candles, name)[slice(*span)] for name in ("open", "high", "low", "close", "open_ms"))
+        position, target, first, block, index = starts
+        places = (position, first, block)
+        begin, end = span
+        prices = np.stack([getattr(candles, name)[begin:end] for name in OHLC_PARTS])
+        open_ms = candles.open_ms[begin:end]
         origin = int(index_start_ms(np.zeros(1, dtype=np.int64), schema.timeframe)[0])
         weekdays = schema.index == "weekdays"
         layout = (candles.step_ms, origin, weekdays, schema.anchor_bars, schema.min_candles, self.kind == "ohlc")
-        sizes = (schema.names.index(REQUIRED), plan.reach, out.shape[1], plan.outputs)
+        sizes = (schema.names.index(REQUIRED), plan.reach, plan.window, plan.outputs)
         shrink = np.array(self.shrink, dtype=np.float64)
 
         def run(lo: int, hi: int) -> None:
-            rollout(columns, starts, layout, plan.calls, self._forest, shrink, plan.order, sizes, out, seen, lo, hi)
+            rollout(
+                prices, open_ms, places, target, index, layout, plan.arrays, self._forest, shrink, plan.order, sizes,
+                out, seen, lo, hi,
+            )  # fmt: skip
 
         count = len(starts[0])
         parts = max(1, min(threads, count))
