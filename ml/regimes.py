@@ -5,7 +5,8 @@ thirds of the training rows, frozen. There is deliberately no hysteresis and no 
 before, a state that reaches back to where the history began, and then the same bar could be told two ways.
 
 ``regime_slopes`` is the regime-aware calibration, ``a_g = a + u_g`` with ``u_g`` shrunk by ``n_g / (n_g + 1,000)``;
-``regime_gain`` measures out of sample, fold by fold, whether it loses less than the plain slope.
+``regime_gain`` measures out of sample, fold by fold, whether it loses less than the plain slope. It does not on any series
+that was measured (decision record 0011), so bundles are published with the plain slope; their metrics tell what was missed.
 """
 
 from __future__ import annotations
@@ -27,14 +28,25 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from ml.dataset import Dataset, Fold
     from ml.intervals import MeanInterval
+    from ml.record import OutOfSample
 
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.float32]
     Integers = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["REGIMES", "SLOPE_ROWS", "TREND_FEATURE", "Regimes", "calibrated_by_regime", "regime_gain", "regime_slopes"]
+__all__ = [
+    "REGIMES",
+    "SLOPE_ROWS",
+    "TREND_FEATURE",
+    "Regimes",
+    "calibrated_by_regime",
+    "regime_gain",
+    "regime_report",
+    "regime_slopes",
+]
 
 TREND_FEATURE = "trend_50"
 """Least squares slope of 50 closes a candle; divided by the volatility it tells a trend from a storm."""
@@ -214,3 +226,36 @@ def regime_gain(
         saved.append(log_loss(calibrated(raw[now], plain, scale), rose[now]) - log_loss(ours, rose[now]))
     gains = np.concatenate(saved) if saved else np.empty(0)
     return mean_interval(gains), gains
+
+
+def regime_report(dataset: Dataset, folds: Sequence[Fold], record: OutOfSample) -> dict[str, Any] | None:
+    """Return whether a regime-aware calibration would have helped a model, for ``metrics.json``; None where nothing tells.
+
+    Borders are those of the first fold's training rows, which precede everything that is judged.
+
+    Parameters
+    ----------
+    dataset, folds
+        Of the walk forward that made the record.
+    record
+        Its rows are the bars of the folds' tests, in order.
+    """
+    if any(name not in dataset.names for name in (VOLATILITY_FEATURE, TREND_FEATURE)):
+        return None
+    regimes = Regimes.fit(dataset.rows[folds[0].train], dataset.names)
+    codes = regimes.classify(dataset.rows[np.concatenate([fold.test for fold in folds])], dataset.names)
+    rows = record.scored
+    interval, _ = regime_gain(
+        record.raw_score[rows],
+        record.forward_return[rows],
+        codes[rows].astype(np.int64),
+        record.fold[rows].astype(np.int64),
+    )
+    return {
+        **regimes.to_dict(),
+        "n": interval.count,
+        "gain": interval.mean,
+        "gain_lower_95": interval.lower_one_sided,
+        "helps": interval.lower_one_sided > 0,
+        "used": False,
+    }

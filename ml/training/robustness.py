@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.errors import TrainingFailed
+from ml.record import OutOfSample
+from ml.regimes import regime_report
 from ml.tasks.catalogue import TASKS
 from ml.tasks.words import percent
 from ml.training.plan import MINIMUM_SCORED
@@ -105,12 +107,15 @@ def robustness(
     -------
     dict
         ``as_it_is``, ``noise`` (by level), ``one_bar_late``: figures of the judged bars, ``gain`` by baseline among them;
-        ``shuffled_labels`` with ``runs``, ``p_value`` and ``promoted``; ``by_volatility``; ``train_rows``, ``judged_rows``.
+        ``shuffled_labels`` with ``runs``, ``p_value`` and ``promoted``; ``by_volatility``; ``regime_calibration`` (see
+        ``ml.regimes.regime_report``); ``train_rows``, ``judged_rows``.
     """
     task = TASKS[predictor.task]
     fold = folds[min(1, len(folds) - 1)]
     bars = np.concatenate([other.test for other in folds if other.number >= fold.number])[:_MOST_BARS]
     result: dict[str, Any] = {"by_volatility": by_volatility(record, task)}
+    if isinstance(record, OutOfSample):
+        result["regime_calibration"] = regime_report(dataset, folds, record)
     if len(bars) < _FEWEST_TEST_BARS:
         return result | {"skipped": f"{len(bars)} bars after the first third are too few to be judged on"}
     half = len(bars) // 2

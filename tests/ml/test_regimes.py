@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from ml.calibration import calibrated, fit_slope
+from ml.dataset import Dataset, purged_walk_forward
 from ml.errors import BrokenModel
 from ml.evaluation import log_loss
-from ml.regimes import REGIMES, Regimes, calibrated_by_regime, regime_gain, regime_slopes
+from ml.record import OutOfSample
+from ml.regimes import REGIMES, Regimes, calibrated_by_regime, regime_gain, regime_report, regime_slopes
 
 NAMES = ("other", "trend_50", "ewma_volatility")
 
@@ -136,3 +139,30 @@ def test_no_gain_is_found_where_regimes_do_not_differ(seed: int) -> None:
     raw, returns, regime = scores(seed, (1.0,) * 9, 12_000)
     interval, _ = regime_gain(raw, returns, regime, np.repeat([0, 1, 2, 3], 3_000))
     assert interval.lower_one_sided < 0
+
+
+def test_the_report_of_a_record_is_the_gain_with_borders_of_the_first_training_rows() -> None:
+    raw, returns, _ = scores(4, (1.0,), 3_000)
+    table = rows(5, 3_000)
+    zeros = np.zeros(3_000)
+    dataset = Dataset(
+        names=NAMES, rows=table, returns=returns, past=returns, k=np.arange(3_000), open_ms=np.arange(3_000),
+        close=zeros + 1, sigma=table[:, 2].astype(np.float64), usable=zeros == 0, horizon=1,
+    )  # fmt: skip
+    folds = purged_walk_forward(dataset, folds=5)
+    bars = np.concatenate([fold.test for fold in folds])
+    number = np.concatenate([np.full(len(fold.test), fold.number) for fold in folds])
+    columns = dict.fromkeys(("p_up", "expected_return", "low", "high", "train_base_rate", "last_sign_p"), raw[bars])
+    record = OutOfSample(
+        open_ms=bars, k=bars, fold=number.astype(np.int16), raw_score=raw[bars], forward_return=returns[bars],
+        close=zeros[bars], sigma=zeros[bars], scored=bars % 2 == 0, **columns,
+    )  # fmt: skip
+    report = regime_report(dataset, folds, record)
+    regimes = Regimes.fit(table[folds[0].train], NAMES)
+    chosen = bars[bars % 2 == 0]
+    codes = regimes.classify(table[chosen], NAMES).astype(np.int64)
+    expected, _ = regime_gain(raw[chosen], returns[chosen], codes, number[bars % 2 == 0])
+    assert report is not None
+    assert (report["n"], report["gain"], report["used"]) == (expected.count, expected.mean, False)
+    assert report["helps"] == (expected.lower_one_sided > 0)
+    assert regime_report(replace(dataset, names=("a", "b", "c")), folds, record) is None
