@@ -176,30 +176,31 @@ def _best_cells(result: SearchResult) -> list[tuple[str, str, str]]:
 def _sentences(result: SearchResult, kept: KeptTrials, scoring: Scoring) -> list[str]:
     """Return in plain words what was found and what the looking cost."""
     cost, count = result.cost, result.cost["trials"]
+    looks, best = (f"{count} looks", f"The best of {count} trials") if count > 1 else ("1 look", "The only trial")
     lines = []
     if result.interrupted:
         lines.append(f"Interrupted: {len(result.trials)} trials were finished and are kept; the exam was not sat.")
     if result.failed:
-        lines.append(f"{len(result.failed)} trials could not be fitted: {result.failed[-1]}")
+        lines.append(f"{len(result.failed)} of the trials could not be fitted: {result.failed[-1]}")
     lines.append(
-        f"The best of {count} trials looked like {1000 * cost['looked']:+.3f} {scoring.unit} saved a bar against "
-        f"{scoring.against}; the best of as many worthless ones would show {1000 * cost['luck']:+.3f}: after paying for "
-        f"{count} looks {1000 * cost['after']:+.3f} remain."
+        f"{best} looked like {1000 * cost['looked']:+.3f} {scoring.unit} saved a bar against {scoring.against}; "
+        f"the best of as many worthless ones would show {1000 * cost['luck']:+.3f}: after paying for {looks} "
+        f"{1000 * cost['after']:+.3f} remain."
     )
     if result.defaults is not None:
         lines.append(f"The defaults, as one of the trials, showed {1000 * result.defaults.gain:+.3f}.")
     if result.exam is not None:
-        best, usual, gap = (result.exam[name] for name in ("best", "defaults", "difference"))
+        winner, usual, gap = (result.exam[name] for name in ("best", "defaults", "difference"))
         times = "once" if kept.exams == 1 else f"{kept.exams} times"
         again = f" (earlier searches looked at it {times}: it is no longer unseen)" if kept.exams else ""
         lines.append(
-            f"On the last fold, which no trial saw{again}, the best saved {_span_words(best)}, the defaults "
-            f"{_span_words(usual)}; the difference is {_span_words(gap)}, n = {best['n']:,}."
+            f"On the last fold, which no trial saw{again}, the best saved {_span_words(winner)}, the defaults "
+            f"{_span_words(usual)}; the difference is {_span_words(gap)}, n = {winner['n']:,}."
         )
     if cost["deflated_sharpe"] is not None and math.isfinite(cost["deflated_sharpe"]):
         lines.append(
             f"Its bets, before costs: Sharpe ratio of a bet {cost['sharpe']['ratio']:+.4f}, above 0 with probability "
-            f"{cost['probabilistic_sharpe']:.3f} for a single look, above the luck of {count} looks with "
+            f"{cost['probabilistic_sharpe']:.3f} for a single look, above the luck of {looks} with "
             f"{cost['deflated_sharpe']:.3f} (0.95 is the usual threshold)."
         )
     if cost["overfitting_probability"] is not None and math.isfinite(cost["overfitting_probability"]):

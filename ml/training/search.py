@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.calibration import MINIMUM_ROWS
 from ml.dataset import purged_walk_forward
 from ml.deflation import (
     deflated_sharpe,
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LEAST_BARS", "SearchResult", "check_search", "deflate", "search"]
 
-LEAST_BARS = 200
-"""Fewest scored bars on the folds of the search: below, trials cannot be told apart."""
+LEAST_BARS = MINIMUM_ROWS
+"""Fewest scored bars before the last fold that judges: with fewer no trial has an opinion, and all are alike."""
 
 _STARTUP = 8
 
@@ -151,7 +152,7 @@ def search(
     InvalidParameter, MissingLibrary
         See `check_search`.
     NotEnoughBars
-        When fewer than `LEAST_BARS` bars can be scored before the exam.
+        When fewer than `LEAST_BARS` bars can be scored before the last fold that judges.
     TrainingFailed
         When no trial at all could be fitted.
     KeyboardInterrupt
@@ -161,11 +162,11 @@ def search(
     check_search(prepared.predictor.task, trials, settings.folds)
     space = search_space(family, settings.parameters)
     folds = purged_walk_forward(prepared.dataset, folds=settings.folds, embargo=settings.embargo)
-    scored = int(sum(prepared.dataset.scored[fold.test].sum() for fold in folds[1:-1]))
+    scored = int(sum(prepared.dataset.scored[fold.test].sum() for fold in folds[:-2]))
     if scored < LEAST_BARS:
         raise NotEnoughBars(
-            f"only {scored} bars can be scored before the exam, a search needs {LEAST_BARS}: get more candles with "
-            "`bot data download` or `bot data import`, or start earlier with --start-date"
+            f"only {scored} bars can be scored before the last fold that judges, a search needs {LEAST_BARS} to calibrate "
+            "its trials: get more candles with `bot data download` or `bot data import`, or start earlier with --start-date"
         )
     study = _Study(space, seed=seed + len(known), known=known)
     usual = _usual(prepared, space)
