@@ -149,7 +149,7 @@ class RiskRecord(_Columns):
     outcome : float64 array, shape (n,)
         1.0 where it came, 0.0 where it did not; NaN where unknown.
     train_base_rate, last_outcome_p, volatility_p : float64 arrays, shape (n,)
-        What the baselines said: the share in the fold's training rows, the rate by the last outcome, by thirds of volatility.
+        What the baselines said: the share in the fold's training rows, the rate by the last outcome, by volatility.
     scored : bool array, shape (n,)
         Labelled, and ``k % horizon == 0``.
     """

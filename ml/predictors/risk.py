@@ -34,7 +34,7 @@ PARAMETERS = ParameterTable(
         "max_leaf_nodes": Range(200, 2, 2_000, whole=True),
         "min_samples_leaf": Range(50, 1, 1_000_000, whole=True),
         "max_features": Range(0.1, 0, 1, above=True),
-        "sample_rows": Range(10_000, 10, 10_000_000, whole=True),
+        "sample_rows": Range(5_000, 10, 10_000_000, whole=True),
     },
     aliases={"min_data_in_leaf": "min_samples_leaf", "feature_fraction": "max_features", "max_samples": "sample_rows"},
 )
@@ -100,7 +100,9 @@ class RiskScorer:
         rows, target = np.ascontiguousarray(dataset.rows[positions]), dataset.target[positions]
         check_known(target)
         happened = target > 0.5
-        check_classes(happened, dataset.horizon, words=("an adverse move", "none"), purpose="a model of risk")
+        check_classes(
+            happened, dataset.horizon, words=("an adverse move", "no adverse move"), purpose="a model of risk"
+        )
         check_varied(rows)
         settings = dict(self._parameters)
         del settings["adverse_atr"]

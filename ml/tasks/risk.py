@@ -11,8 +11,9 @@ from ml.labels import adverse_excursions
 from ml.record import RiskRecord
 from ml.risk_publisher import fit_risk
 from ml.tasks.contract import GateWords
-from ml.tasks.risk_baselines import RiskBaselines, fit_risk_baselines, volatility_ratio
+from ml.tasks.risk_baselines import RiskBaselines, fit_risk_baselines, volatility_logarithms
 from ml.tasks.risk_figures import evaluate_risk
+from ml.tasks.volatility_baselines import past_variances
 from ml.tasks.words import percent
 from registry.names import timeframe_ms
 
@@ -51,7 +52,7 @@ class RiskTask:
         baselines={
             "base_rate": "always stating the share of adverse moves in the training data",
             "last_outcome": "the rule that goes by whether the last one came",
-            "volatility": "the rule that goes by the volatility of the bar",
+            "volatility": "the rule that goes by volatility and range",
         },
         measured=_measured,
         won=(
@@ -87,9 +88,9 @@ class RiskTask:
         return breach
 
     def fit_baselines(self, dataset: Dataset, positions: Integers) -> RiskBaselines:
-        """Return the rates of adverse moves of the training rows: all, by last outcome, by thirds of volatility."""
+        """Return the rules of the training rows: all, by last outcome, by volatility."""
         return fit_risk_baselines(
-            dataset.target[positions], _last_outcome(dataset)[positions], _ratio(dataset)[positions]
+            dataset.target[positions], _last_outcome(dataset)[positions], _logarithms(dataset)[positions]
         )
 
     def outcomes(self, dataset: Dataset, positions: Integers, baselines: RiskBaselines) -> dict[str, Floats]:
@@ -98,7 +99,7 @@ class RiskTask:
             "outcome": dataset.target[positions],
             "train_base_rate": np.full(len(positions), baselines.base_rate),
             "last_outcome_p": baselines.last_outcome_probability(_last_outcome(dataset)[positions]),
-            "volatility_p": baselines.volatility_probability(_ratio(dataset)[positions]),
+            "volatility_p": baselines.volatility_probability(_logarithms(dataset)[positions]),
         }
 
     def fit_publisher(self, past: Mapping[str, Floats], baselines: RiskBaselines, *, horizon: int) -> Publisher:
@@ -187,9 +188,10 @@ class RiskTask:
 
     def training_words(self, baselines: Mapping[str, Any]) -> str:
         """Return the rates that the rules go by."""
-        rates = ", ".join(percent(rate) for rate in baselines["volatility_rates"])
-        share = percent(baselines["base_rate"])
-        return f"{share} of them followed by an adverse move; by thirds of volatility over range {rates}"
+        return (
+            f"{percent(baselines['base_rate'])} of them followed by an adverse move, {percent(baselines['after_adverse'])} "
+            f"where the last one came, {percent(baselines['after_calm'])} where it did not"
+        )
 
     def limits(self, document: Mapping[str, Any]) -> str:
         """Return what the model must not be used for."""
@@ -215,5 +217,6 @@ def _last_outcome(dataset: Dataset) -> Floats:
     return last
 
 
-def _ratio(dataset: Dataset) -> Floats:
-    return volatility_ratio(dataset.sigma, dataset.feature(RANGE_FEATURE))
+def _logarithms(dataset: Dataset) -> Floats:
+    """Return what the volatility rule reads: the volatility now, that of the last 22 horizons, and the range."""
+    return volatility_logarithms(dataset.sigma, past_variances(dataset)[:, -1], dataset.feature(RANGE_FEATURE))

@@ -15,9 +15,11 @@ from planted_data import planted_dataset, with_next_candles
 import ml.predictors
 from ml.bundles import MODEL_FILES
 from ml.errors import BrokenModel, InvalidParameter, TrainingFailed, UnknownPredictor
+from ml.predictions import PREDICTION_COLUMNS
 from ml.predictors.catalogue import PREDICTORS, predictor_class, predictor_names
 from ml.predictors.contract import FittedPredictor, Predictor
 from ml.runners import LightGBMRunner
+from ml.tasks.catalogue import PATH, TASKS
 
 QUICK = {
     "basic-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
@@ -50,6 +52,7 @@ def name(request):
 @functools.cache
 def planted(name):
     dataset = with_next_candles(planted_dataset(900, edge=0.25, features=5))
+    dataset = dataclasses.replace(dataset, outcome=outcome_of(FAMILIES[name].task, dataset))
     if name != "momentum-svm":
         return dataset
     required = FAMILIES[name].required_features
@@ -58,6 +61,24 @@ def planted(name):
     return dataclasses.replace(
         dataset, rows=rows, names=(*dataset.names[:2], *required(dataset.horizon), *dataset.names[3:])
     )
+
+
+def outcome_of(task, dataset):
+    """Return what a task learns, planted so that feature 0 tells it; None where that is the return."""
+    known = np.isfinite(dataset.returns)
+    if task == "risk":
+        return np.where(known, dataset.returns > 0, np.nan)
+    if task == "volatility":
+        noise = np.random.default_rng(8).normal(0, 0.4, len(dataset))
+        return np.where(known, dataset.sigma * np.exp(0.5 * np.sign(dataset.rows[:, 0]) + noise), np.nan)
+    return None
+
+
+def came_high(task, dataset):
+    """Return where what happened is what a positive score says."""
+    if task == "volatility":
+        return dataset.target > dataset.sigma * np.sqrt(dataset.horizon)
+    return dataset.target > (0.5 if task == "risk" else 0.0)
 
 
 @functools.cache
@@ -112,6 +133,19 @@ def test_names_and_words(name):
     assert predictor.parameters == family({}).parameters
 
 
+def test_a_task_judges_every_family_that_is_not_of_paths(name):
+    family = FAMILIES[name]
+    if family.task == PATH:
+        return
+    task = TASKS[family.task]
+    assert task.name == family.task
+    assert task.default_horizon("1h") >= 1
+    values = dict.fromkeys(PREDICTION_COLUMNS, 0.5)
+    said = family.answer(values, {"symbol": "BTCUSDT", "timeframe": "1h", "horizon": 1})
+    assert said
+    assert all(value is None or isinstance(value, (str, float)) for value in said.values())
+
+
 def test_unknown_families_get_the_nearest_name():
     with pytest.raises(UnknownPredictor, match=r"'basics' is not a model type; did you mean 'basic'\? \(known: "):
         predictor_class("basics")
@@ -140,7 +174,10 @@ def test_labels_elsewhere_and_later_rows_are_not_read(name, fitted, dataset, pos
     elsewhere = np.setdiff1d(np.arange(len(dataset)), positions)
     returns[elsewhere] = 123.0
     rows[positions[-1] + 1 :] = 7.0
-    changed = dataclasses.replace(dataset, returns=returns, rows=rows)
+    outcome = (
+        None if dataset.outcome is None else np.where(np.isin(np.arange(len(dataset)), positions), dataset.outcome, 9)
+    )
+    changed = dataclasses.replace(dataset, returns=returns, rows=rows, outcome=outcome)
     assert fit(name, changed, positions).to_files() == files
 
 
@@ -173,10 +210,10 @@ def test_one_row_gives_the_bits_of_a_batch(fitted, dataset):
     assert fitted.scores(rows[:0]).shape == (0,)
 
 
-def test_a_strong_edge_is_found(fitted, dataset):
+def test_a_strong_edge_is_found(name, fitted, dataset):
     unseen = np.flatnonzero(dataset.labelled)[720:]
     scores = fitted.scores(dataset.rows[unseen[0] - fitted.sequence + 1 : unseen[-1] + 1])
-    assert np.mean((scores > 0) == (dataset.returns[unseen] > 0)) > 0.6
+    assert np.mean((scores > 0) == came_high(FAMILIES[name].task, dataset)[unseen]) > 0.6
 
 
 def test_files_cannot_run_code(fitted):
@@ -195,8 +232,11 @@ def test_importance_is_shares_by_name(name, fitted, dataset):
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_labels_of_one_class_are_refused(name, dataset, positions, sign):
-    one_way = dataclasses.replace(dataset, returns=sign * np.abs(dataset.returns))
-    with pytest.raises(TrainingFailed, match=r"every one of the 700 training labels is a (rise|fall)"):
+    same = {"risk": float(sign > 0), "volatility": 1.0 + 0.5 * sign}.get(FAMILIES[name].task)
+    outcome = None if same is None else np.full(len(dataset), same)
+    one_way = dataclasses.replace(dataset, returns=sign * np.abs(dataset.returns), outcome=outcome)
+    words = r"every one of the 700 training labels is (a rise|a fall|an adverse move|no adverse move|the same)"
+    with pytest.raises(TrainingFailed, match=words):
         fit(name, one_way, positions)
 
 
