@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from feature_identity import bits
 from market_series import random_candles, real_candles, weekday_candles
-from path_models import SHORT, SHORT_OHLC, blank
+from path_forests import SHORT, SHORT_OHLC, blank
 
 from ml.candles import Candles
 from ml.features.pipeline import FeaturePipeline

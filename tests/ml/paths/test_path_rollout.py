@@ -8,7 +8,7 @@ from feature_identity import bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from market_series import random_candles, real_candles, weekday_candles
-from path_models import SHORT, SHORT_OHLC, blank, boosters, model_of, short_names, strange
+from path_forests import SHORT, SHORT_OHLC, blank, boosters, model_of, short_names, strange
 from path_reference import next_candle, paths_step_by_step
 
 from ml.candles import Candles
