@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import isnan
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report
+from bot.cli.predict_path import path_document, print_path
 from bot.home import Home
 from registry.errors import NoChampion
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from bot.market.store import StoredSeries
     from ml.candles import Candles
     from ml.engine import PredictionEngine
+    from ml.paths.engine import PathEngine
     from ml.predictions import Prediction
     from registry.model import StrategyModel
 
@@ -46,7 +48,7 @@ def predict(
 
     from bot.market.side_series import attach_for
     from bot.market.store import CandleStore
-    from ml.engines import open_engine
+    from ml.engines import PATH_TASK, open_engine
 
     series = CandleStore(place.candles).read(model.symbol, model.timeframe, exchange)
     engine = open_engine(model)
@@ -56,6 +58,9 @@ def predict(
     report = Report(as_json=as_json)
     for line in _lines(document):
         report.line(line)
+    if model.metadata.get("task") == PATH_TASK:
+        document |= path_document(cast("PathEngine", engine), series.candles)
+        print_path(report, document)
     report.document(document)
 
 
