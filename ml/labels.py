@@ -117,7 +117,8 @@ def realised_volatility(candles: Candles, horizon: int, index: Integers | None =
     volatility = np.full(len(candles), np.nan)
     if len(source):
         on_grid = np.flatnonzero(~candles.off_grid)
-        squares = np.diff(np.log(candles.close[on_grid])) ** 2
+        close = candles.close[on_grid]
+        squares = np.log(close[1:] / close[:-1]) ** 2
         places = np.searchsorted(on_grid, source)
         total = np.zeros(len(source))
         for step in range(horizon):  # no running sum over the whole history: a crash would leave its rounding behind

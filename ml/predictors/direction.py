@@ -15,7 +15,7 @@ from ml.errors import BrokenModel
 from ml.predictors.exported_trees import MODEL_FILE, FittedExport, gain_shares
 from ml.predictors.libraries import load
 from ml.predictors.parameters import ParameterTable, Range
-from ml.predictors.training_rows import check_classes, check_known, check_varied
+from ml.predictors.training_rows import check_bounded, check_classes, check_known, check_varied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +116,7 @@ class DirectionPredictor:
         check_known(returns)
         check_classes(returns > 0, dataset.horizon, words=("a rise", "a fall"), purpose="a model of direction")
         check_varied(rows)
+        check_bounded(rows, "XGBoost")
         xgboost = load("xgboost")
         settings = dict(self._parameters)
         rounds = settings.pop("n_estimators")

@@ -13,7 +13,7 @@ import numpy as np
 from ml.predictors.exported_trees import MODEL_FILE, FittedExport, gain_shares
 from ml.predictors.libraries import load
 from ml.predictors.parameters import ParameterTable, Range
-from ml.predictors.training_rows import check_classes, check_known, check_varied
+from ml.predictors.training_rows import check_bounded, check_classes, check_known, check_varied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,6 +104,7 @@ class RiskScorer:
             happened, dataset.horizon, words=("an adverse move", "no adverse move"), purpose="a model of risk"
         )
         check_varied(rows)
+        check_bounded(rows, "scikit-learn")
         settings = dict(self._parameters)
         del settings["adverse_atr"]
         drawn = min(settings.pop("sample_rows"), len(rows))

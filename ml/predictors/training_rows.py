@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.float32]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["check_classes", "check_known", "check_varied"]
+__all__ = ["check_bounded", "check_classes", "check_known", "check_varied"]
 
 
 def check_known(target: Floats) -> None:
@@ -54,6 +54,22 @@ def check_classes(positive: Flags, horizon: int, *, words: tuple[str, str], purp
         raise TrainingFailed(
             f"every one of the {len(positive)} training labels is {words[0] if count else words[1]}: {purpose} needs both; "
             f"train on a longer stretch, or on another horizon than {horizon}"
+        )
+
+
+def check_bounded(rows: Rows, library: str) -> None:
+    """Refuse rows (n, F) with an infinite feature, which a library cannot take.
+
+    Raises
+    ------
+    TrainingFailed
+        With the count.
+    """
+    count = int(np.isinf(rows).any(axis=1).sum())
+    if count:
+        raise TrainingFailed(
+            f"{count} of {len(rows)} training rows hold an infinite feature, which {library} does not take: look at the "
+            "candles with `bot data check`"
         )
 
 

@@ -78,7 +78,7 @@ def past_variances(dataset: Dataset) -> Floats:
     squares = np.full(len(dataset), np.nan)
     if len(dataset) > 1:
         follows = np.diff(dataset.k) == 1
-        squares[1:][follows] = np.diff(np.log(dataset.close))[follows] ** 2
+        squares[1:][follows] = np.log(dataset.close[1:] / dataset.close[:-1])[follows] ** 2
     known = np.isfinite(squares)
     sums = np.concatenate([[0.0], np.cumsum(np.where(known, squares, 0.0))])
     counts = np.concatenate([[0], np.cumsum(known)])

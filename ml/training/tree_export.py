@@ -264,6 +264,7 @@ def proof_rows(rows: Rows, trees: Sequence[TreeNodes], *, seed: int = 0) -> Rows
     holes[generator.random(holes.shape) < 0.2] = np.nan
     features = np.concatenate([tree.feature[tree.left >= 0] for tree in trees])
     thresholds = np.concatenate([tree.threshold[tree.left >= 0] for tree in trees]).astype(np.float32)
+    features, thresholds = features[np.isfinite(thresholds)], thresholds[np.isfinite(thresholds)]
     if len(features) == 0:
         return np.concatenate([plain, holes])
     chosen = generator.integers(0, len(features), _PROOF_THRESHOLDS)
