@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.errors import BrokenModel
+from ml.lightgbm_text import parse_lightgbm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,9 +109,16 @@ def contributions(text: bytes, row: Rows) -> Contributions:
 
 
 def _booster(text: bytes) -> Any:
+    """Open a model that our own parser has found whole.
+
+    LightGBM jumps from tree to tree by the sizes that the header states, and a wrong one ends the process: without that line
+    it reads them one after the other.
+    """
     import lightgbm
 
+    parse_lightgbm(text)
+    lines = [line for line in text.decode().splitlines() if not line.startswith("tree_sizes=")]
     try:
-        return lightgbm.Booster(model_str=text.decode())
-    except (lightgbm.basic.LightGBMError, UnicodeDecodeError, ValueError) as error:
+        return lightgbm.Booster(model_str="\n".join(lines) + "\n")
+    except (lightgbm.basic.LightGBMError, ValueError) as error:
         raise BrokenModel(f"not a LightGBM model: {error}") from error

@@ -19,6 +19,7 @@ from ml.features.catalogue import feature, missing_columns
 from ml.lightgbm_text import parse_lightgbm
 from ml.onnx_runner import FEATURES_KEY, SEQUENCE_KEY, OnnxRunner
 from ml.predictors.catalogue import predictor_class
+from ml.runners import LightGBMRunner
 from ml.training.card import model_card
 from ml.training.documents import json_bytes
 from ml.training.plan import plan_dataset
@@ -89,15 +90,13 @@ def read_lightgbm(text: bytes) -> ForeignModel:
     BrokenModel
         When the text is damaged or of a kind that is not supported.
     """
-    from ml.predictors.basic import MODEL_FILE, BasicPredictor
-
     forest = parse_lightgbm(text)
     names = forest.feature_names
     if VOLATILITY_FEATURE not in names:
         text, names = _with_feature(text, VOLATILITY_FEATURE), (*names, VOLATILITY_FEATURE)
     header = text.split(b"\nTree=", 1)[0].decode()
     objective = next((line.partition("=")[2] for line in header.splitlines() if line.startswith("objective=")), "")
-    fitted = BasicPredictor.from_files({MODEL_FILE: text})
+    fitted = _FittedText(LightGBMRunner.from_text(text), text)
     return ForeignModel(fitted, names, "lightgbm", objective.split(" ")[0] in {"binary", "cross_entropy"})
 
 
@@ -231,6 +230,39 @@ class _Given:
 
     def fit(self, dataset: Dataset, positions: Integers, *, seed: int, threads: int) -> FittedPredictor:  # noqa: ARG002
         return self._model.fitted
+
+
+@dataclass(frozen=True, eq=False)
+class _FittedText:
+    """LightGBM text under the contract of fitted models; LightGBM itself, which trusts such files, never reads it."""
+
+    runner: LightGBMRunner
+    text: bytes
+
+    @property
+    def sequence(self) -> int:
+        return 1
+
+    def scores(self, rows: Rows) -> Floats:
+        return self.runner.scores(rows)
+
+    def to_files(self) -> dict[str, bytes]:
+        return {"model.txt": self.text}
+
+    def importance(self) -> dict[str, float]:
+        """Return each feature's share of the gain of all splits, as the text states it."""
+        gain = dict.fromkeys(range(len(self.runner.feature_names)), 0.0)
+        features: list[str] = []
+        for line in self.text.decode().splitlines():
+            key, _, value = line.partition("=")
+            if key == "split_feature":
+                features = value.split()
+            elif key == "split_gain":
+                for feature_index, amount in zip(features, value.split(), strict=False):
+                    gain[int(feature_index)] += float(amount)
+        total = sum(gain.values())
+        names = self.runner.feature_names
+        return {names[place]: amount / total if total > 0 else 0.0 for place, amount in gain.items()}
 
 
 @dataclass(frozen=True, eq=False)

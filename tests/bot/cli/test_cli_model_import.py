@@ -177,6 +177,10 @@ def test_an_appended_feature_leaves_the_trees_as_they_are():
     wide = np.column_stack([rows, np.full(50, 9.0, np.float32)])
     expected = lightgbm.Booster(model_str=text.decode()).predict(rows, raw_score=True, num_threads=1)
     assert model.fitted.scores(wide).tobytes() == expected.tobytes()
+    gain = lightgbm.Booster(model_str=text.decode()).feature_importance("gain")
+    shares = model.fitted.importance()
+    assert list(shares.values())[:-1] == pytest.approx((gain / gain.sum()).tolist(), rel=1e-5)
+    assert shares["ewma_volatility"] == 0.0
 
 
 # ------------------------------------------------------------------------------------------------- what is refused
