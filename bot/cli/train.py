@@ -230,6 +230,13 @@ def _print_figures(report: Report, result: TrainingResult) -> None:
         headline(result.metrics["out_of_sample"]),
     )
     report.line()
+    battery = result.metrics.get("robustness", {})
+    if battery.get("red_flag"):
+        from ml.training.robustness import TABLE_COLUMNS, robustness_table
+
+        report.line(f"Red flag: {battery['red_flag']}.")
+        report.table("Robustness", TABLE_COLUMNS, robustness_table(battery))
+        report.line()
 
 
 def _sentence(text: str) -> str:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOISE_LEVELS",
+    "TABLE_COLUMNS",
     "by_volatility",
     "red_flag",
     "refused_by_shuffle",
@@ -53,6 +54,9 @@ __all__ = [
 
 NOISE_LEVELS = (0.1, 0.3)
 """Standard deviations of a feature that are added to it as noise."""
+
+TABLE_COLUMNS = ("situation", "bars", "direction right", "gain over the best baseline", "90 % band held")
+"""Headings of ``robustness_table``."""
 
 _SHUFFLES = 3
 _MOST_ACCURATE = 0.58
@@ -308,7 +312,7 @@ def refused_by_shuffle(gate: GateDecision, result: Mapping[str, Any]) -> GateDec
 
 
 def robustness_table(result: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """Return rows (situation, bars, direction right, gain over the best baseline, band held) in words, for a model card."""
+    """Return rows of ``TABLE_COLUMNS`` in words, for screen and model card."""
     situations: list[tuple[str, Any]] = [("as it is", result.get("as_it_is"))]
     situations += [
         (f"noise of {level} deviations on every feature", row) for level, row in result.get("noise", {}).items()
@@ -339,10 +343,7 @@ def robustness_lines(result: Mapping[str, Any]) -> list[str]:
             ),
             "",
         ]
-    lines += [
-        "| situation | bars | direction right | gain over the best baseline | 90 % band held |",
-        "|---|---|---|---|---|",
-    ]
+    lines += [f"| {' | '.join(TABLE_COLUMNS)} |", "|---|---|---|---|---|"]
     return lines + [f"| {' | '.join(row)} |" for row in rows]
 
 
