@@ -28,8 +28,8 @@ class MLEnhanced(MLStrategy):
     else opens a position. It closes when the RSI asks to be flat and the model says DOWN, or when the model says DOWN as
     surely as ``down_confidence``, whatever the RSI; leaving never asks the risk score. Long only: a DOWN never opens a short.
 
-    With ``min_edge`` it opens only where the direction model's out-of-sample record, replayed from ``min_confidence`` to
-    ``down_confidence``, earned more than is needed; see ``MLBasic``. Such a record knows nothing of the RSI.
+    With ``min_edge`` it opens only where the direction model's out-of-sample record, replayed from each UP to the first DOWN
+    that could close, earned more than is needed; see ``MLBasic``. Such a record knows nothing of the RSI.
 
     Params:
       - ``rsi_period``: of Wilder's index, in candles of ``rsi_timeframe``
@@ -73,7 +73,8 @@ class MLEnhanced(MLStrategy):
             self._risk_score = self.risk_score.lines.risk
             self._risk_status = self.risk_score.lines.status
         least = max(self.p.min_confidence, nextafter(0.5, 1.0))  # the smallest opinion
-        leaves = self.p.min_confidence if self.p.down_confidence is None else self.p.down_confidence
+        down = self.p.down_confidence
+        leaves = self.p.min_confidence if down is None else min(self.p.min_confidence, down)
         self.edge_rule = EdgeRule(
             self.p.min_edge, self.p.round_trip_cost, self.prediction, model, enter=least, exit=1.0 - leaves
         )
