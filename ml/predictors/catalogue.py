@@ -12,7 +12,7 @@ from ml.predictors.momentum import MomentumClassifier
 from ml.predictors.multi_ohlc import MultiOHLCPredictor
 from ml.predictors.price_nn import PricePredictor
 from ml.predictors.risk import RiskScorer
-from ml.predictors.sentiment import SentimentPredictor
+from ml.predictors.sentiment import SentimentConvolution, SentimentPredictor, SentimentRecurrent
 from ml.predictors.sequence_network import ConvolutionPredictor, RecurrentPredictor
 from ml.predictors.volatility import VolatilityRegressor
 from registry.errors import suggestion
@@ -34,6 +34,8 @@ PREDICTORS: tuple[type[Predictor], ...] = (
     PricePredictor,
     MomentumClassifier,
     SentimentPredictor,
+    SentimentRecurrent,
+    SentimentConvolution,
 )
 """Every family and architecture; the first of a type is its default."""
 

@@ -31,6 +31,8 @@ QUICK = {
     "risk-forest": {"n_estimators": 20, "min_samples_leaf": 20, "max_features": 1.0},
     "volatility-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
     "sentiment-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
+    "sentiment-lstm": {"sequence_length": 8, "epochs": 3, "units": 8, "learning_rate": 0.01, "device": "cpu"},
+    "sentiment-tcn": {"sequence_length": 8, "epochs": 3, "units": 8, "learning_rate": 0.01, "device": "cpu"},
     "autoregressive-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
     "multi_ohlc-gbm": {"num_boost_round": 20, "min_data_in_leaf": 20},
 }
