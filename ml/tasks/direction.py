@@ -196,7 +196,8 @@ class DirectionTask:
         """Return what the model must not be used for."""
         return (
             "One series, one market regime after another: the past may not repeat. Promotion speaks of probability, not of "
-            "profit; compare the gross return per bet with the costs that you pay."
+            "profit; compare the gross return per bet with the costs that you pay. It must not be used for another symbol, "
+            "timeframe or horizon than it was trained on, nor as the only reason to risk money."
         )
 
     def plots(self, record: OutOfSample, figures: Mapping[str, Any], *, title: str) -> dict[str, bytes]:

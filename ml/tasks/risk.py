@@ -197,9 +197,9 @@ class RiskTask:
         """Return what the model must not be used for."""
         return (
             "One series, one market regime after another: the past may not repeat. The score is about falls of one size "
-            "within one horizon, for a long position entered at the close: it says nothing of rises, of larger falls, of "
-            "what happens later, or of whether a trade is worth its risk; it is no size of a position. A stop inside a bar "
-            "may be filled worse than the low that the label looks at."
+            "within one horizon, for a long position entered at the close. It must not be used as a forecast of direction, "
+            "as the size of a position, for short positions, or for larger falls and longer times than it was trained on: of "
+            "these it says nothing. A stop may be filled worse than the low that the label looks at."
         )
 
     def plots(self, record: RiskRecord, figures: Mapping[str, Any], *, title: str) -> dict[str, bytes]:

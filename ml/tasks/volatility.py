@@ -185,9 +185,9 @@ class VolatilityTask:
     def limits(self, document: Mapping[str, Any]) -> str:
         """Return what the model must not be used for."""
         return (
-            "One series, one market regime after another: the past may not repeat. A volatility says nothing of direction "
-            "or profit; it is a mean over many bars and no bound on a loss: single moves are several times as large, and a "
-            "jump on news stands in no candle before it. Confidence is the share of forecasts that came within a quarter, "
+            "One series, one market regime after another: the past may not repeat. It must not be used "
+            "as a forecast of direction or of profit, nor as a bound on a loss: single moves are several times as large, and "
+            "a jump on news stands in no candle before it. Confidence is the share of forecasts that came within a quarter, "
             "not that of a direction."
         )
 
