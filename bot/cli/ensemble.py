@@ -26,7 +26,6 @@ __all__ = ["app"]
 app = typer.Typer(help="Ensembles: make them of registered models, test and activate them.", no_args_is_help=True)
 
 _TYPE = "ensemble"
-_WHO = ("who", "log-loss", "second half", "right", "95 % interval", "no opinion")
 _PAIR = ("members", "disagree", "correlation of errors", "of log odds")
 
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTCUSDT or BTC/USDT.")]
@@ -54,7 +53,7 @@ def create(
     It is not promoted: ``bot ensemble activate`` does that, if it beats its best member.
     """
     from bot.version import code_version
-    from ml.ensembles.documents import comparison_rows, pair_rows
+    from ml.ensembles.documents import comparison_columns, comparison_rows, pair_rows
     from ml.ensembles.pooling import check_method
     from ml.ensembles.predictor import EnsemblePredictor
 
@@ -70,7 +69,11 @@ def create(
     pool = result.metadata["hyperparams"]
     notes = [note for note in (predictor.note(int(result.record.scored.sum())),) if note]
     report = Report(as_json=as_json)
-    report.table(f"{predictor.key} on {result.comparison['n']:,} common bars", _WHO, comparison_rows(result.comparison))
+    report.table(
+        f"{predictor.key} on {result.comparison['n']:,} common bars",
+        comparison_columns(result.comparison),
+        comparison_rows(result.comparison),
+    )
     report.line("* is the best member of the first half of the bars.")
     report.table("how alike", _PAIR, pair_rows(result.comparison))
     for member, weight in zip(chosen, pool["weights"], strict=True):
@@ -121,7 +124,7 @@ def retest(
 ) -> None:
     """Judge a registered ensemble anew beside its members and their plain mean, on the same bars; exit code 0."""
     from ml.ensembles.bundle import open_ensemble
-    from ml.ensembles.documents import comparison_rows, pair_rows
+    from ml.ensembles.documents import comparison_columns, comparison_rows, pair_rows
     from ml.ensembles.judging import compare
     from ml.ensembles.predictor import judge_members
 
@@ -134,7 +137,9 @@ def retest(
         first_ms = None if days_back is None else int(rows.open_ms[-1]) - days_back * 86_400_000
         comparison = compare(rows, judged, plain, first_ms=first_ms)
     report = Report(as_json=as_json)
-    report.table(f"{model} on {comparison['n']:,} common bars", _WHO, comparison_rows(comparison))
+    report.table(
+        f"{model} on {comparison['n']:,} common bars", comparison_columns(comparison), comparison_rows(comparison)
+    )
     report.line("* is the best member of the first half of the bars.")
     report.table("how alike", _PAIR, pair_rows(comparison))
     _print_verdict(report, comparison, None)

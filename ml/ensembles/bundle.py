@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.ensembles.kinds import RiskKind, read_frozen_numbers
 from ml.ensembles.pooling import Pool
-from ml.ensembles.publishing import PoolCalibration
 from ml.errors import BrokenModel
 from registry.errors import InvalidBundle, RegistryError
 from registry.names import ModelKey
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from ml.ensembles.kinds import Frozen, Kind
     from registry.model import StrategyModel
 
     Floats = npt.NDArray[np.float64]
+    Answers = tuple[Floats, Floats, Floats, Floats]
 
-__all__ = ["ENSEMBLE_FILE", "OpenEnsemble", "PinnedMember", "golden_document", "open_ensemble"]
+__all__ = ["ENSEMBLE_FILE", "OpenEnsemble", "PinnedMember", "golden_document", "open_ensemble", "publish_answers"]
 
 ENSEMBLE_FILE = "ensemble.json"
 _VERSION = 1
-_GOLDEN = ("p_up", "expected_return", "low", "high")
+_GOLDEN = ("stated", "expected_return", "low", "high")
 _GOLDEN_ROWS = 16
 
 
@@ -68,13 +70,16 @@ class OpenEnsemble:
     ----------
     members
         The registered versions, each verified, in the order of the weights.
+    kind
+        What they are asked.
     pool, calibration
         How their answers become one.
     """
 
     members: tuple[StrategyModel, ...]
+    kind: Kind
     pool: Pool
-    calibration: PoolCalibration
+    calibration: Frozen
 
     @property
     def horizon(self) -> int:
@@ -93,10 +98,18 @@ class OpenEnsemble:
         """
         from ml.kernels.ensembles import log_returns
 
-        tables = [np.ascontiguousarray(answers[:, :, column].T) for column in (4, 1, 5, 6)]
-        for prices in tables[2:]:
+        stated = np.ascontiguousarray(answers[:, :, self.kind.columns[0]].T)
+        others = [np.ascontiguousarray(answers[:, :, column].T) for column in self.kind.columns[1:]]
+        for prices in others[1:]:
             log_returns(prices, close, prices)
-        return self.calibration.publish(self.pool.pool(*tables), close)
+        if self.kind.name == RiskKind.name:
+            stated = stated / 100.0
+        expected, low, high = others or [np.zeros_like(stated)] * 3
+        return self.pooled((stated, expected, low, high), close)
+
+    def pooled(self, answers: Answers, close: Floats) -> Floats:
+        """Return the published numbers of statements, log returns and ends of bands, each float64 (n, K)."""
+        return publish_answers(self.kind, self.pool, self.calibration, answers, close)
 
 
 def open_ensemble(model: StrategyModel) -> OpenEnsemble:
@@ -117,7 +130,7 @@ def open_ensemble(model: StrategyModel) -> OpenEnsemble:
     try:
         pins = [_pin(entry) for entry in document["members"]]
         pool = Pool.from_dict(document["pool"])
-        calibration = PoolCalibration.from_dict(_document(model, "calibration.json"))
+        kind, calibration = read_frozen_numbers(_document(model, "calibration.json"))
     except (KeyError, TypeError, ValueError, RegistryError) as error:
         if isinstance(error, InvalidBundle):
             raise
@@ -131,24 +144,31 @@ def open_ensemble(model: StrategyModel) -> OpenEnsemble:
     for member in members:
         if member.metadata.get("horizon") != calibration.horizon:
             raise BrokenModel(f"{model}: its member {member} speaks of another horizon than {calibration.horizon} bars")
-    opened = OpenEnsemble(members, pool, calibration)
+    opened = OpenEnsemble(members, kind, pool, calibration)
     _check_golden(_document(model, "golden.json"), opened, str(model))
     return opened
 
 
-def golden_document(answers: Mapping[str, Floats], close: Floats, pool: Pool, calibration: PoolCalibration) -> Any:
+def publish_answers(kind: Kind, pool: Pool, frozen: Frozen, answers: Answers, close: Floats) -> Floats:
+    """Return the published numbers, float64 (n, 9), of what members said of n bars."""
+    pooled = kind.pool(pool, answers, kind.frozen_centre(frozen), frozen.horizon)
+    return kind.publish(frozen, pooled, close)
+
+
+def golden_document(answers: Answers, close: Floats, kind: Kind, pool: Pool, frozen: Frozen) -> dict[str, Any]:
     """Return ``golden.json`` of an ensemble: the newest answers of its members and what became of them.
 
     Parameters
     ----------
     answers
-        ``p_up``, ``expected_return``, ``low`` and ``high`` (log returns), each float64 (n, K).
+        Statements, log returns and ends of bands, each float64 (n, K).
     close : float64 array, shape (n,)
         Closes in the quote currency.
     """
-    inputs = {name: np.ascontiguousarray(answers[name][-_GOLDEN_ROWS:]) for name in _GOLDEN}
+    stated, expected, low, high = (np.ascontiguousarray(table[-_GOLDEN_ROWS:]) for table in answers)
+    inputs = dict(zip(_GOLDEN, (stated, expected, low, high), strict=True))
     closes = np.ascontiguousarray(close[-_GOLDEN_ROWS:])
-    published = calibration.publish(pool.pool(*(inputs[name] for name in _GOLDEN)), closes)
+    published = publish_answers(kind, pool, frozen, (stated, expected, low, high), closes)
     return {
         "schema_version": _VERSION,
         "inputs": {name: _plain(table) for name, table in inputs.items()},
@@ -170,8 +190,9 @@ def _check_golden(document: dict[str, Any], opened: OpenEnsemble, place: str) ->
         raise BrokenModel(f"{place}: golden.json is damaged: {type(error).__name__}: {error}") from None
     parts = [slice(0, len(close)), *(slice(i, i + 1) for i in range(len(close)))]
     for part in parts:
-        found = opened.calibration.publish(opened.pool.pool(*(table[part] for table in inputs)), close[part])
-        if found.tobytes() != expected[part].tobytes():
+        stated, returned, low, high = (table[part] for table in inputs)
+        found = opened.pooled((stated, returned, low, high), close[part])
+        if not np.array_equal(found, expected[part], equal_nan=True):
             raise BrokenModel(f"{place}: the self-test failed: pooling its members' answers gives other numbers here")
 
 

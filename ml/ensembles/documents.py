@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ml.candles import format_ms
-from ml.tasks.direction import DirectionTask
+from ml.tasks.catalogue import TASKS
 from ml.training.documents import recipe_digest
 
 if TYPE_CHECKING:
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
     from ml.ensembles.bundle import PinnedMember
     from ml.ensembles.judging import Judged
+    from ml.ensembles.kinds import Kind
     from ml.training.gate import GateDecision
     from registry.model import StrategyModel
     from registry.names import ModelKey
 
-__all__ = ["comparison_rows", "ensemble_card", "ensemble_metadata", "pair_rows", "versus_words"]
+__all__ = ["comparison_columns", "comparison_rows", "ensemble_card", "ensemble_metadata", "pair_rows", "versus_words"]
 
 _TITLES = {
-    "weighted_avg": "Weighted mean of several models' log odds",
+    "weighted_avg": "Weighted mean of what several models say",
     "voting": "Majority vote of several models",
     "stacking": "Combination of several models that was learnt from their out-of-sample answers",
 }
@@ -35,6 +36,7 @@ def ensemble_metadata(
     key: ModelKey,
     members: Sequence[StrategyModel],
     pins: Sequence[PinnedMember],
+    kind: Kind,
     judged: Judged,
     figures: Mapping[str, Any],
     *,
@@ -45,6 +47,7 @@ def ensemble_metadata(
     """Return ``metadata.json`` of an ensemble; training ends with that of its last member."""
     record, pool = judged.record, judged.pool
     horizon = judged.calibration.horizon
+    asked = {name: value for name, value in members[0].metadata.get("hyperparams", {}).items() if name == "adverse_atr"}
     last = max(members, key=lambda member: int(member.metadata["trained_until_ms"])).metadata
     starts = [int(member.metadata["trained_from_ms"]) for member in members]
     features = list(dict.fromkeys(feature for member in members for feature in member.metadata.get("features", ())))
@@ -64,7 +67,7 @@ def ensemble_metadata(
         "horizon": horizon,
         "name": name or f"{key.symbol} {key.timeframe} {key.model_type}",
         "architecture": pool.method,
-        "task": "direction",
+        "task": kind.name,
         "title": _TITLES[pool.method],
         "description": _DESCRIPTION,
         "created_at": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -87,7 +90,7 @@ def ensemble_metadata(
         "libraries": libraries,
         "dependencies": libraries,
         "code_version": code_version,
-        "hyperparams": {"method": pool.method, "weights": list(pool.weights), "intercept": pool.intercept},
+        "hyperparams": {"method": pool.method, "weights": list(pool.weights), "intercept": pool.intercept, **asked},
         "features": features,
         "feature_count": len(features),
         "members": [pin.to_dict() for pin in pins],
@@ -97,28 +100,32 @@ def ensemble_metadata(
             "validation": "prequential: each block of 500 scored bars by numbers of earlier ones",
         },
         "performance": {
-            **DirectionTask().performance(figures),
+            **TASKS[kind.name].performance(figures),
             "backtest_window": [None if figures[n] is None else format_ms(figures[n]) for n in ("first_ms", "last_ms")],
         },
         "live_performance": {"accuracy": None, "last_updated": None, "trades_evaluated": 0},
     }
 
 
+def comparison_columns(comparison: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the titles of ``comparison_rows``."""
+    loss = "QLIKE" if comparison["kind"] == "volatility" else "log-loss"
+    further = ("right", "95 % interval", "no opinion") if comparison["kind"] == "direction" else ()
+    return ("who", loss, "second half", *further)
+
+
 def comparison_rows(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return rows (who, log-loss, second half, right, 95 % interval, no opinion), the ensemble last."""
+    """Return rows (who, loss, second half; for a direction: right, 95 % interval, no opinion), the ensemble last."""
     named = [(f"{each['name']}{' *' if each['best'] else ''}", each) for each in comparison["members"]]
     named += [("equal weights", comparison["equal_weights"]), ("ensemble", comparison["ensemble"])]
-    return [
-        (
-            name,
-            _number(each["log_loss"]),
-            _number(each["log_loss_second_half"]),
-            _percent(each["accuracy"]),
-            f"{_percent(each['accuracy_low'])} to {_percent(each['accuracy_high'])}",
-            _percent(each["no_opinion"]),
-        )
-        for name, each in named
-    ]
+    rows = []
+    for name, each in named:
+        row: tuple[str, ...] = (name, _number(each["loss"]), _number(each["loss_second_half"]))
+        if "accuracy" in each:
+            interval = f"{_percent(each['accuracy_low'])} to {_percent(each['accuracy_high'])}"
+            row = (*row, _percent(each["accuracy"]), interval, _percent(each["no_opinion"]))
+        rows.append(row)
+    return rows
 
 
 def pair_rows(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -143,16 +150,17 @@ def versus_words(comparison: Mapping[str, Any], against: str) -> str:
         other = "the plain mean of its members"
     if not found["n"]:
         return f"Against {other}: no bars to compare on"
+    unit = "thousandths of QLIKE" if comparison["kind"] == "volatility" else "millinats of log-loss"
     verdict = "better than chance explains" if found["better"] else "no more than chance explains"
     return (
-        f"Against {other}: {1000 * found['mean']:+.3f} millinats of log-loss saved a bar "
+        f"Against {other}: {1000 * found['mean']:+.3f} {unit} saved a bar "
         f"({1000 * found['low']:+.3f} to {1000 * found['high']:+.3f}, n = {found['n']:,}): {verdict}"
     )
 
 
 def ensemble_card(document: Mapping[str, Any], metrics: Mapping[str, Any], gate: GateDecision, judged: Judged) -> str:
     """Return the card as Markdown."""
-    task, figures, comparison = DirectionTask(), metrics["out_of_sample"], metrics["comparison"]
+    task, figures, comparison = TASKS[document["task"]], metrics["out_of_sample"], metrics["comparison"]
     pool = judged.pool
     weights = zip(document["members"], pool.weights, strict=True)
     lines = [
@@ -181,8 +189,8 @@ def ensemble_card(document: Mapping[str, Any], metrics: Mapping[str, Any], gate:
         "",
         f"Method: {pool.method}{'' if pool.method != 'stacking' or pool.learnt else ' (too few rows: equal weights)'}.",
         "",
-        "| who | log-loss | second half | right | 95 % interval | no opinion |",
-        "|---|---|---|---|---|---|",
+        f"| {' | '.join(comparison_columns(comparison))} |",
+        "|---" * len(comparison_columns(comparison)) + "|",
         *(f"| {' | '.join(row)} |" for row in comparison_rows(comparison)),
         "",
         "The star marks the best member of the first half. How alike the members are:",

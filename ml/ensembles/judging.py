@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.ensembles.pooling import Pool, fit_pool
-from ml.ensembles.publishing import PoolCalibration, fit_pool_calibration
-from ml.evaluation import Forecasts, log_loss
+from ml.ensembles.kinds import KINDS, DirectionKind
 from ml.intervals import mean_interval, wilson
-from ml.record import OutOfSample
+from ml.predictions import PREDICTION_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
+    from ml.ensembles.kinds import Frozen
+    from ml.ensembles.pooling import Pool
     from ml.ensembles.rows import CommonRows
 
     Floats = npt.NDArray[np.float64]
@@ -44,9 +44,9 @@ class Judged:
         Rows whose combination was learnt by stacking.
     """
 
-    record: OutOfSample
+    record: Any
     pool: Pool
-    calibration: PoolCalibration
+    calibration: Frozen
     learnt: Flags
 
 
@@ -60,50 +60,43 @@ def judge(rows: CommonRows, method: str, *, horizon: int, given: Sequence[float]
     rows
         Of ``common_rows``.
     method, given
-        See ``fit_pool``.
+        See ``ml.ensembles.pooling.fit_pool``.
     horizon
         Bars ahead, of all members.
     """
-    count = len(rows)
+    kind, count = KINDS[rows.kind], len(rows)
     passed: Integers = np.cumsum(rows.scored, dtype=np.int64) - rows.scored
     block = np.asarray(passed // BLOCK_ROWS, dtype=np.int64)
-    pooled, learnt = np.empty((count, 4)), np.zeros(count, dtype=np.bool_)
-    values = {name: np.full(count, np.nan) for name in ("p_up", "expected_return", "low", "high")}
+    pooled, centres, learnt = np.empty((count, 4)), np.zeros(count), np.zeros(count, dtype=np.bool_)
+    published = np.full((count, len(PREDICTION_COLUMNS)), np.nan)
     for number in range(int(block[-1]) + 1 if count else 0):
         first, end = (int(place) for place in np.searchsorted(block, [number, number + 1]))
         past = np.flatnonzero(rows.scored[:first] & (rows.k[:first] + horizon <= rows.k[first]))
-        pool = fit_pool(method, rows.p_up[past], rows.rose[past], given)
-        part = slice(first, end)
-        pooled[part] = pool.pool(rows.p_up[part], rows.expected[part], rows.low[part], rows.high[part])
-        learnt[part] = pool.learnt
-        if number == 0:
-            continue
-        calibration = _calibrate(rows, pooled, past[learnt[past] == pool.learnt], horizon, learnt=pool.learnt)
-        said = calibration.publish(pooled[part], np.ones(end - first))
-        values["p_up"][part] = said[:, 4]
-        values["expected_return"][part] = said[:, 1]
-        values["low"][part], values["high"][part] = np.log(said[:, 5]), np.log(said[:, 6])
+        part, centre = slice(first, end), kind.centre(rows, first)
+        pool = kind.fit_pool(method, rows, past, centres, given)
+        pooled[part] = kind.pool(pool, rows.answers(part), centre, horizon)
+        centres[part], learnt[part] = centre, pool.learnt
+        if number:
+            past = past[learnt[past] == pool.learnt]
+            frozen = kind.fit(pooled, rows, past, centre, horizon=horizon, learnt=pool.learnt)
+            published[part] = kind.publish(frozen, pooled[part], np.ones(end - first))
     scored = np.flatnonzero(rows.scored)
-    pool = fit_pool(method, rows.p_up[scored], rows.rose[scored], given)
-    calibration = _calibrate(rows, pooled, scored[learnt[scored] == pool.learnt], horizon, learnt=pool.learnt)
-    record = OutOfSample(
+    pool = kind.fit_pool(method, rows, scored, centres, given)
+    alike = scored[learnt[scored] == pool.learnt]
+    frozen = kind.fit(pooled, rows, alike, kind.centre(rows, count - 1), horizon=horizon, learnt=pool.learnt)
+    record = kind.record(
         open_ms=rows.open_ms,
         k=rows.k,
         fold=np.minimum(block, np.iinfo(np.int16).max).astype(np.int16),
         raw_score=np.ascontiguousarray(pooled[:, 0]),
-        forward_return=rows.returns,
-        train_base_rate=rows.base_rate,
-        last_sign_p=rows.last_sign_p,
         close=rows.close,
         sigma=rows.sigma,
         scored=rows.scored,
-        **values,
+        **{kind.outcome: rows.outcome},
+        **rows.baselines,
+        **kind.said(published),
     )
-    return Judged(record, pool, calibration, learnt)
-
-
-def _calibrate(rows: CommonRows, pooled: Floats, past: Integers, horizon: int, *, learnt: bool) -> PoolCalibration:
-    return fit_pool_calibration(pooled[past], rows.returns[past], rows.sigma[past], horizon=horizon, trusted=learnt)
+    return Judged(record, pool, frozen, learnt)
 
 
 def compare(rows: CommonRows, judged: Judged, plain: Judged, *, first_ms: int | None = None) -> dict[str, Any]:
@@ -123,25 +116,29 @@ def compare(rows: CommonRows, judged: Judged, plain: Judged, *, first_ms: int | 
     Returns
     -------
     dict
-        ``n``, ``members`` and ``ensemble`` (log-loss, hit rate with interval, on all counted bars and on the second half),
+        ``kind``, ``n``, ``members``, ``equal_weights`` and ``ensemble`` (loss on all counted bars and on the second half; for
+        a direction the hit rate with its interval, F1 and the share without an opinion),
         ``best_member``, ``versus_best`` and ``versus_equal`` (mean log-loss saved a bar in nats, interval, whether the
         one-sided 95 % lower bound is above 0), ``pairs`` (disagreement, correlation of errors and of log odds).
     """
-    kept = judged.record.counted & np.isfinite(plain.record.p_up)
+    kind = KINDS[rows.kind]
+    own_stated, plain_stated = getattr(judged.record, kind.stated), getattr(plain.record, kind.stated)
+    kept = judged.record.counted & np.isfinite(plain_stated)
     counted = np.flatnonzero(kept if first_ms is None else kept & (rows.open_ms >= first_ms))
-    rose, half = rows.rose[counted], len(counted) // 2
-    losses = [log_loss(rows.p_up[counted, j], rose) for j in range(len(rows.names))]
-    own, equal = log_loss(judged.record.p_up[counted], rose), log_loss(plain.record.p_up[counted], rose)
+    outcome, half = rows.outcome[counted], len(counted) // 2
+    losses = [kind.losses(rows.stated[counted, j], outcome) for j in range(len(rows.names))]
+    own, equal = kind.losses(own_stated[counted], outcome), kind.losses(plain_stated[counted], outcome)
     best = int(np.argmin([float(loss[:half].mean()) for loss in losses])) if half else 0
     return {
+        "kind": kind.name,
         "n": len(counted),
         "second_half": len(counted) - half,
         "members": [
-            {"name": name, **_figures(rows.p_up[counted, j], rows, counted, half), "best": j == best}
+            {"name": name, **_figures(rows.stated[counted, j], losses[j], rows, counted), "best": j == best}
             for j, name in enumerate(rows.names)
         ],
-        "ensemble": _figures(judged.record.p_up[counted], rows, counted, half),
-        "equal_weights": _figures(plain.record.p_up[counted], rows, counted, half),
+        "ensemble": _figures(own_stated[counted], own, rows, counted),
+        "equal_weights": _figures(plain_stated[counted], equal, rows, counted),
         "best_member": rows.names[best],
         "versus_best": _difference(losses[best][half:] - own[half:]),
         "versus_equal": _difference(equal - own),
@@ -149,27 +146,25 @@ def compare(rows: CommonRows, judged: Judged, plain: Judged, *, first_ms: int | 
     }
 
 
-def _figures(p_up: Floats, rows: CommonRows, counted: Integers, half: int) -> dict[str, float | int | None]:
-    rose = rows.rose[counted]
-    forecasts = Forecasts(p_up, rows.returns[counted], rows.base_rate[counted], rows.last_sign_p[counted])
-    losses = log_loss(p_up, rose)
-    hits = int(forecasts.hits.sum())
-    low, high = wilson(hits, len(counted))
+def _figures(stated: Floats, losses: Floats, rows: CommonRows, counted: Integers) -> dict[str, float | int | None]:
+    half, count = len(counted) // 2, len(counted)
+    found: dict[str, float | int | None] = {
+        "loss": float(losses.mean()) if count else None,
+        "loss_second_half": float(losses[half:].mean()) if count else None,
+    }
+    if rows.kind != DirectionKind.name:
+        return found
+    rose, said = rows.outcome[counted] > 0, stated >= 0.5
+    hits, total = int((said == rose).sum()), int(said.sum()) + int(rose.sum())
+    low, high = wilson(hits, count)
     return {
-        "log_loss": float(losses.mean()) if len(losses) else None,
-        "log_loss_second_half": float(losses[half:].mean()) if len(losses[half:]) else None,
-        "accuracy": hits / len(counted) if len(counted) else None,
+        **found,
+        "accuracy": hits / count if count else None,
         "accuracy_low": low,
         "accuracy_high": high,
-        "f1": _f1(forecasts),
-        "no_opinion": float(np.mean(p_up == 0.5)) if len(counted) else None,
+        "f1": 2 * int((said & rose).sum()) / total if total else None,
+        "no_opinion": float(np.mean(stated == 0.5)) if count else None,
     }
-
-
-def _f1(forecasts: Forecasts) -> float | None:
-    said, rose = forecasts.p_up >= 0.5, forecasts.rose
-    total = int(said.sum()) + int(rose.sum())
-    return 2 * int((said & rose).sum()) / total if total else None
 
 
 def _difference(saved: Floats) -> dict[str, float | bool | int]:
@@ -185,21 +180,20 @@ def _difference(saved: Floats) -> dict[str, float | bool | int]:
 
 
 def _pairs(rows: CommonRows, counted: Integers) -> list[dict[str, Any]]:
-    """Return how alike each two members are: a member whose log odds correlate above 0.95 with another's adds nothing."""
-    p_up, rose = rows.p_up[counted], rows.rose[counted]
-    said = p_up >= 0.5
-    odds = np.clip(p_up, 1e-6, 1 - 1e-6)
-    odds = np.log(odds / (1 - odds))
+    """Return how alike each two members are: a member whose scores correlate above 0.95 with another's adds nothing."""
+    kind, count = KINDS[rows.kind], len(rows.names)
+    opinions = [kind.opinions(rows.stated[counted, j], rows, counted) for j in range(count)]
     found = []
-    for i in range(len(rows.names)):
-        for j in range(i + 1, len(rows.names)):
-            wrong = [(said[:, m] != rose).astype(np.float64) for m in (i, j)]
+    for i in range(count):
+        for j in range(i + 1, count):
+            (error, votes, score), (other, against, scores) = opinions[i], opinions[j]
+            apart = None if votes is None or against is None or not len(counted) else float(np.mean(votes != against))
             found.append(
                 {
                     "members": [rows.names[i], rows.names[j]],
-                    "disagreement": float(np.mean(said[:, i] != said[:, j])) if len(said) else None,
-                    "error_correlation": _correlation(*wrong),
-                    "score_correlation": _correlation(odds[:, i], odds[:, j]),
+                    "disagreement": apart,
+                    "error_correlation": _correlation(error, other),
+                    "score_correlation": _correlation(score, scores),
                 }
             )
     return found

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["METHODS", "STACKING_ROWS", "Pool", "check_method", "fit_pool", "fit_weights", "stack"]
+__all__ = ["METHODS", "STACKING_ROWS", "Pool", "check_method", "fit_pool", "fit_weights", "log_likelihood", "stack"]
 
 METHODS = ("weighted_avg", "voting", "stacking")
 """Mean of the log odds, majority vote, or a logistic regression on the log odds."""
@@ -73,20 +73,22 @@ class Pool:
         count = len(self.weights)
         return tuple(w / total for w in self.weights) if total > 0 else (1.0 / count,) * count
 
-    def pool(self, p_up: Floats, expected: Floats, low: Floats, high: Floats) -> Floats:
+    def pool(self, stated: Floats, expected: Floats, low: Floats, high: Floats, centre: float = 0.0) -> Floats:
         """Return score, log return, middle and half width of the band of n bars, float64 (n, 4).
 
         Parameters
         ----------
-        p_up, expected, low, high : float64 arrays, shape (n, K)
-            What each member says: probability of a rise, and log returns.
+        stated, expected, low, high : float64 arrays, shape (n, K)
+            What each member says: a probability, and log returns.
+        centre
+            Log odds of no opinion: 0 for a rise, those of the base rate for a risk.
         """
         from ml.kernels.ensembles import pool_answers
 
-        out = np.empty((len(p_up), 4))
-        p, r, lower, upper = (np.ascontiguousarray(part, dtype=np.float64) for part in (p_up, expected, low, high))
+        out = np.empty((len(stated), 4))
+        p, r, lower, upper = (np.ascontiguousarray(part, dtype=np.float64) for part in (stated, expected, low, high))
         weights, shares = np.array(self.weights), np.array(self.shares)
-        pool_answers(p, r, lower, upper, weights, self.intercept, shares, self.method == "voting", out)
+        pool_answers(p, r, lower, upper, float(centre), weights, self.intercept, shares, self.method == "voting", out)
         return out
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,67 +125,86 @@ def check_method(method: str) -> str:
     return method
 
 
-def fit_pool(method: str, p_up: Floats, rose: Flags, given: Sequence[float] | None = None) -> Pool:
+def fit_pool(
+    method: str,
+    stated: Floats,
+    happened: Flags,
+    given: Sequence[float] | None = None,
+    centres: Floats | None = None,
+    log_scores: Floats | None = None,
+) -> Pool:
     """Fit a combination on thinned out-of-sample rows in time order.
 
     Parameters
     ----------
     method
         One of `METHODS`.
-    p_up : float64 array, shape (n, K)
+    stated : float64 array, shape (n, K)
         What the members said of n bars.
-    rose : bool array, shape (n,)
+    happened : bool array, shape (n,)
         What came of them.
     given
         Weights of the user, for ``weighted_avg``; they are normalised.
+    centres : float64 array, shape (n,), optional
+        Log odds of no opinion for each row, which stacking learns about; 0 unless given.
+    log_scores : float64 array, shape (n, K), optional
+        What weights are fitted by; the logarithm of the probability given to what happened, unless given.
     """
-    count, members = p_up.shape
+    count, members = stated.shape
     equal = (1.0 / members,) * members
     if method == "voting":
         return Pool(method, equal, rows=count)
     if method == "stacking":
         if count < STACKING_ROWS:
             return Pool(method, equal, rows=count)
-        weights, intercept = stack(p_up, rose)
+        weights, intercept = stack(stated, happened, centres)
         return Pool(method, weights, intercept, learnt=True, rows=count)
     if given is not None:
         total = math.fsum(given)
         return Pool(method, tuple(w / total for w in given), rows=count)
-    return Pool(method, fit_weights(p_up, rose), rows=count)
+    return Pool(method, fit_weights(log_likelihood(stated, happened) if log_scores is None else log_scores), rows=count)
 
 
-def fit_weights(p_up: Floats, rose: Flags) -> tuple[float, ...]:
+def log_likelihood(stated: Floats, happened: Flags) -> Floats:
+    """Return the logarithm of the probability that each member gave to what happened, float64 (n, K)."""
+    given = np.clip(np.where(happened[:, None], stated, 1.0 - stated), _SMALLEST, 1.0)
+    logs: Floats = np.log(given)
+    return logs
+
+
+def fit_weights(log_scores: Floats) -> tuple[float, ...]:
     """Return the weights ``(1 - l) / K + l w``, ``w`` = softmax of the members' summed log-scores, ``l = n / (n + 5000)``.
 
     The softmax of the log-scores is the posterior of "this member is the true one" under equal odds (Bayesian model
     averaging); shrinking towards equal weights is what the forecast combination puzzle asks for (Wang et al. 2022).
     """
-    count, members = p_up.shape
-    given = np.clip(np.where(rose[:, None], p_up, 1.0 - p_up), _SMALLEST, 1.0)
-    score = np.log(given).sum(axis=0) if count else np.zeros(members)
+    count, members = log_scores.shape
+    score = log_scores.sum(axis=0) if count else np.zeros(members)
     posterior = np.exp(score - score.max())
     posterior /= posterior.sum()
     part = count / (count + _SHRINK_ROWS)
     return tuple(float(w) for w in (1.0 - part) / members + part * posterior)
 
 
-def stack(p_up: Floats, rose: Flags) -> tuple[tuple[float, ...], float]:
+def stack(stated: Floats, happened: Flags, centres: Floats | None = None) -> tuple[tuple[float, ...], float]:
     """Return weights and intercept of a ridge-penalised logistic regression on log odds with weights of at least 0.
 
-    It minimises ``sum log(1 + exp(-y (b + sum_j w_j l_j))) + ridge / 2 (b^2 + sum_j (w_j rms_j)^2)`` over the last 20,000
-    rows, y = +-1; stacked generalisation of Wolpert 1992 with Breiman's (1996) constraint.
+    It minimises ``sum log(1 + exp(-y (c + b + sum_j w_j (l_j - c)))) + ridge / 2 (b^2 + sum_j (w_j rms_j)^2)`` over the last
+    20,000 rows, y = +-1, c the centre (0 for a direction); stacked generalisation of Wolpert 1992 with Breiman's (1996)
+    constraint.
     """
     from scipy.optimize import minimize
 
-    p_up, rose = np.clip(p_up[-_MOST_ROWS:], _SMALLEST, 1.0 - _SMALLEST), rose[-_MOST_ROWS:]
-    logits = np.log(p_up / (1.0 - p_up))
+    stated, happened = np.clip(stated[-_MOST_ROWS:], _SMALLEST, 1.0 - _SMALLEST), happened[-_MOST_ROWS:]
+    offset = np.zeros(len(stated)) if centres is None else centres[-_MOST_ROWS:]
+    logits = np.log(stated / (1.0 - stated)) - offset[:, None]
     size = np.sqrt(np.mean(logits * logits, axis=0))
     size[size == 0.0] = 1.0  # a member without any opinion: its weight stays 0
     table = np.column_stack([np.ones(len(logits)), logits / size])
-    sign = np.where(rose, 1.0, -1.0)
+    sign = np.where(happened, 1.0, -1.0)
 
     def loss(theta: Floats) -> tuple[float, Floats]:
-        margin = sign * (table * theta).sum(axis=1)
+        margin = sign * (offset + (table * theta).sum(axis=1))
         wrong = np.exp(-np.logaddexp(0.0, margin))
         value = float(np.logaddexp(0.0, -margin).sum() + 0.5 * _RIDGE * np.sum(theta * theta))
         return value, -(table * (sign * wrong)[:, None]).sum(axis=0) + _RIDGE * theta

@@ -11,10 +11,12 @@ import numpy as np
 from ml.ensembles.bundle import ENSEMBLE_FILE, PinnedMember, golden_document
 from ml.ensembles.documents import ensemble_card, ensemble_metadata
 from ml.ensembles.judging import Judged, compare, judge
+from ml.ensembles.kinds import Kind, kind_of
 from ml.ensembles.pooling import STACKING_ROWS, check_method
 from ml.ensembles.rows import CommonRows, common_rows
 from ml.errors import InvalidParameter
-from ml.record import RECORD_FILE, OutOfSample
+from ml.record import RECORD_FILE
+from ml.tasks.catalogue import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,10 +29,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[float, str], None]
 
-__all__ = ["TASKS_WITH_P_UP", "EnsemblePredictor", "EnsembleResult", "judge_members"]
-
-TASKS_WITH_P_UP = ("direction", "price")
-"""Tasks whose models state the probability of a rise: what an ensemble can be made of."""
+__all__ = ["EnsemblePredictor", "EnsembleResult", "judge_members"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ class EnsembleResult:
     comparison: dict[str, Any]
     metrics: dict[str, Any]
     metadata: dict[str, Any]
-    record: OutOfSample
+    record: Any
 
 
 def _silent(_fraction: float, _text: str) -> None:
@@ -69,13 +68,13 @@ class EnsemblePredictor:
     Parameters
     ----------
     members
-        Two or more versions of the registry: of one symbol, one timeframe and one horizon, each stating the probability of
-        a rise.
+        Two or more versions of the registry of one symbol, one timeframe, one horizon and one kind: all state the
+        probability of a rise, or all a risk, or all a volatility.
     weights
         For ``weighted_avg``: one number of at least 0 for each member, normalised to sum to 1. None fits them.
     method
-        ``weighted_avg`` (mean of the log odds), ``voting`` (majority; who says 0.5 abstains) or ``stacking`` (logistic
-        regression on out-of-sample log odds).
+        ``weighted_avg`` (mean of the log odds; of the logarithm for volatilities), ``voting`` (majority; who has no opinion
+        abstains) or ``stacking`` (logistic regression on out-of-sample log odds). Volatilities are averaged only.
 
     Raises
     ------
@@ -89,7 +88,11 @@ class EnsemblePredictor:
         self, members: Sequence[StrategyModel], weights: Sequence[float] | None = None, method: str = "weighted_avg"
     ) -> None:
         self.method = check_method(method)
-        _check_members(members)
+        self.kind = _check_members(members)
+        if method not in self.kind.methods:
+            raise InvalidParameter(
+                f"the method {method} has no meaning for a {self.kind.name}: expected {' or '.join(self.kind.methods)}"
+            )
         self.members = tuple(members)
         self.weights = _check_weights(weights, len(members), method)
 
@@ -127,7 +130,6 @@ class EnsemblePredictor:
         BrokenModel
             When a member's record cannot be read.
         """
-        from ml.evaluation import evaluate_record
         from ml.training.documents import json_bytes
         from ml.training.gate import decide
 
@@ -135,9 +137,10 @@ class EnsemblePredictor:
         rows, judged, plain = judge_members(self.members, self.method, self.weights, progress=progress)
         progress(0.7, "comparison")
         comparison = compare(rows, judged, plain)
-        figures = evaluate_record(judged.record)
-        plan = _plan(judged, self.horizon)
-        gate = _verdict(decide(figures, plan), comparison)
+        task = TASKS[self.kind.name]
+        figures = task.evaluate(judged.record)
+        plan = _plan(rows, judged, self.horizon)
+        gate = _verdict(decide(figures, plan, task.words), comparison)
         metrics: dict[str, Any] = {
             "schema_version": 1,
             "out_of_sample": figures,
@@ -147,9 +150,9 @@ class EnsemblePredictor:
         }
         pins = [PinnedMember.of(member) for member in self.members]
         document = ensemble_metadata(
-            self.key, self.members, pins, judged, figures, name=name, at=at, code_version=code_version
+            self.key, self.members, pins, self.kind, judged, figures, name=name, at=at, code_version=code_version
         )
-        answers = {"p_up": rows.p_up, "expected_return": rows.expected, "low": rows.low, "high": rows.high}
+        golden = golden_document(rows.answers(slice(None)), rows.close, self.kind, judged.pool, judged.calibration)
         files = {
             ENSEMBLE_FILE: json_bytes(
                 {
@@ -163,7 +166,8 @@ class EnsemblePredictor:
             "metadata.json": json_bytes(document),
             "metrics.json": json_bytes(metrics),
             "calibration.json": json_bytes(judged.calibration.to_dict()),
-            "golden.json": json_bytes(golden_document(answers, rows.close, judged.pool, judged.calibration)),
+            "feature_schema.json": json_bytes(_schema(self.members)),
+            "golden.json": json_bytes(golden),
             RECORD_FILE: judged.record.to_parquet(),
             "README.md": ensemble_card(document, metrics, gate, judged).encode(),
         }
@@ -194,10 +198,9 @@ def judge_members(
     NotEnoughBars, InvalidParameter, BrokenModel
         See ``EnsemblePredictor.build``.
     """
-    rows = common_rows(
-        [str(member) for member in members],
-        [OutOfSample.from_parquet(member.read(RECORD_FILE)) for member in members],
-    )
+    kind = kind_of(str(members[0].metadata.get("task", "direction")), str(members[0]))
+    records = [kind.record.from_parquet(member.read(RECORD_FILE)) for member in members]
+    rows = common_rows([str(member) for member in members], records, kind)
     horizon = int(members[0].metadata["horizon"])
     progress(0.1, "pooling block after block")
     judged = judge(rows, method, horizon=horizon, given=weights)
@@ -206,33 +209,38 @@ def judge_members(
     return rows, judged, plain
 
 
-def _check_members(members: Sequence[StrategyModel]) -> None:
+def _check_members(members: Sequence[StrategyModel]) -> Kind:
     if len(members) < 2:
         raise InvalidParameter(f"an ensemble has at least two members, got {len(members)}")
     first = members[0]
     seen: set[str] = set()
+    kinds = []
     for member in members:
-        task = str(member.metadata.get("task", "direction"))
         if member.model_type == EnsemblePredictor.type_name:
             raise InvalidParameter(f"{member} is an ensemble itself: name its members instead")
-        if task not in TASKS_WITH_P_UP:
-            raise InvalidParameter(
-                f"{member} answers a question of the kind {task}: members of an ensemble state the probability of a rise "
-                f"({' or '.join(TASKS_WITH_P_UP)})"
-            )
+        kinds.append(kind_of(str(member.metadata.get("task", "direction")), str(member)))
         if str(member) in seen:
             raise InvalidParameter(f"{member} is named twice: an ensemble needs different members")
         seen.add(str(member))
         for what, mine, others in (
             ("symbol", member.symbol, first.symbol),
             ("timeframe", member.timeframe, first.timeframe),
+            ("kind", kinds[-1].name, kinds[0].name),
             ("horizon", member.metadata.get("horizon"), first.metadata.get("horizon")),
+            ("adverse_atr", *(each.metadata.get("hyperparams", {}).get("adverse_atr") for each in (member, first))),
         ):
             if mine != others:
                 unit = " bars" if what == "horizon" else ""
                 raise InvalidParameter(
                     f"{first} has the {what} {others}{unit}, {member} {mine}{unit}: members of an ensemble share it"
                 )
+    return kinds[0]
+
+
+def _schema(members: Sequence[StrategyModel]) -> dict[str, Any]:
+    """Return how the members count time; the features are theirs."""
+    indices = [str(member.feature_schema.get("index", "calendar")) for member in members]
+    return {"schema_version": 1, "timeframe": members[0].timeframe, "index": indices[0], "features": []}
 
 
 def _check_weights(weights: Sequence[float] | None, members: int, method: str) -> tuple[float, ...] | None:
@@ -263,24 +271,25 @@ def _verdict(gate: GateDecision, comparison: Mapping[str, Any]) -> GateDecision:
     elif gate.promoted:
         reason = (
             f"refused: it beats the baselines, but not its best member {best} by more than chance explains "
-            f"({1000 * found['mean']:+.3f} millinats a bar, at least {1000 * found['lower_95']:+.3f}, n = {found['n']:,}): "
+            f"({1000 * found['mean']:+.3f} thousandths of the loss a bar, at least {1000 * found['lower_95']:+.3f}, "
+            f"n = {found['n']:,}): "
             "use that member"
         )
     return GateDecision(promoted, gate.n, gate.required, (*gate.tests, test), reason)
 
 
-def _plan(judged: Judged, horizon: int) -> TrainingPlan:
+def _plan(rows: CommonRows, judged: Judged, horizon: int) -> TrainingPlan:
     """Return what the common rows allowed, in the form that the gate's advice reads."""
     from ml.training.plan import TrainingPlan
 
     record = judged.record
-    known = np.isfinite(record.forward_return)
+    ties = int((rows.outcome == 0).sum()) if rows.kind == "direction" else 0
     return TrainingPlan(
         bars=len(record),
         usable=len(record),
         warming=0,
-        labelled=int((known & (record.forward_return != 0)).sum()),
-        ties=int((record.forward_return == 0).sum()),
+        labelled=int(np.isfinite(rows.outcome).sum()) - ties,
+        ties=ties,
         scored=int(record.counted.sum()),
         horizon=horizon,
         folds=max(2, int(record.fold.max()) + 1),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml.errors import InvalidParameter, NotEnoughBars
-from ml.record import OutOfSample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+
+    from ml.ensembles.kinds import Kind
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
@@ -32,52 +33,60 @@ class CommonRows:
         The members.
     open_ms, k : int64 arrays, shape (n,)
         Open time and absolute index.
-    p_up, expected, low, high : float64 arrays, shape (n, K)
-        What each said: probability of a rise, log return, ends of the 90 % band of the log return.
-    returns, close, sigma : float64 arrays, shape (n,)
-        Log return at the horizon, close, volatility of one bar.
-    base_rate, last_sign_p : float64 arrays, shape (n,)
-        What the baselines said, averaged over the members' training rows.
+    stated, expected, low, high : float64 arrays, shape (n, K)
+        What each said: a probability or a volatility; log return and ends of the 90 % band of the log return (0 for a kind
+        that has none).
+    outcome, close, sigma : float64 arrays, shape (n,)
+        What happened (log return at the horizon, adverse move or not, realised volatility), close, volatility of one bar.
+    baselines : dict of float64 arrays, shape (n,)
+        What the baselines said, by column of the record, averaged over the members' training rows.
     scored : bool array, shape (n,)
-        Labelled, no tie, label intervals do not overlap.
+        With a known outcome, no tie, label intervals do not overlap.
+    kind : str
+        Of ``ml.ensembles.kinds.KINDS``.
     """
 
     names: tuple[str, ...]
     open_ms: Integers
     k: Integers
-    p_up: Floats
+    stated: Floats
     expected: Floats
     low: Floats
     high: Floats
-    returns: Floats
+    outcome: Floats
     close: Floats
     sigma: Floats
-    base_rate: Floats
-    last_sign_p: Floats
+    baselines: dict[str, Floats]
     scored: Flags
+    kind: str = "direction"
 
     def __len__(self) -> int:
         """Return the number of bars."""
         return len(self.k)
 
-    @property
-    def rose(self) -> Flags:
-        """Whether the price rose."""
-        flags: Flags = self.returns > 0
-        return flags
+    def answers(self, part: slice) -> tuple[Floats, Floats, Floats, Floats]:
+        """Return what was said of some rows: statements, log returns and ends of bands, each float64 (m, K)."""
+        return self.stated[part], self.expected[part], self.low[part], self.high[part]
 
 
-def common_rows(names: Sequence[str], records: Sequence[OutOfSample]) -> CommonRows:
+def common_rows(names: Sequence[str], records: Sequence[Any], kind: Kind) -> CommonRows:
     """Join records by open time and keep the bars that every member answered.
+
+    Parameters
+    ----------
+    names, records
+        The members and their out-of-sample records, of the kind's class.
+    kind
+        Of ``ml.ensembles.kinds``.
 
     Raises
     ------
     NotEnoughBars
         When the members have no such bar in common.
     InvalidParameter
-        When two members saw different candles at the same time.
+        When two members saw different candles at the same time, or count time differently.
     """
-    answered = [record.open_ms[np.isfinite(record.p_up)] for record in records]
+    answered = [record.open_ms[np.isfinite(getattr(record, kind.stated))] for record in records]
     shared = answered[0]
     for other in answered[1:]:
         shared = np.intersect1d(shared, other, assume_unique=True)
@@ -87,11 +96,13 @@ def common_rows(names: Sequence[str], records: Sequence[OutOfSample]) -> CommonR
         )
     places = [np.searchsorted(record.open_ms, shared) for record in records]
     first, at = records[0], places[0]
-    returns = first.forward_return[at]
+    outcome = getattr(first, kind.outcome)[at]
     for name, record, place in zip(names[1:], records[1:], places[1:], strict=True):
-        theirs = record.forward_return[place]
-        both = np.isfinite(returns) & np.isfinite(theirs)
-        differs = (both & (returns != theirs)) | (first.close[at] != record.close[place])
+        theirs = getattr(record, kind.outcome)[place]
+        both = np.isfinite(outcome) & np.isfinite(theirs)
+        differs = (
+            (both & (outcome != theirs)) | (first.close[at] != record.close[place]) | (first.k[at] != record.k[place])
+        )
         if differs.any():
             from ml.candles import format_ms
 
@@ -100,24 +111,27 @@ def common_rows(names: Sequence[str], records: Sequence[OutOfSample]) -> CommonR
                 f"{names[0]} and {name} were trained on different candles (the bar of {moment} differs): "
                 "train both on the same series"
             )
-        returns = np.where(np.isfinite(returns), returns, theirs)
+        outcome = np.where(np.isfinite(outcome), outcome, theirs)
 
     def table(column: str) -> Floats:
         parts = [getattr(record, column)[place] for record, place in zip(records, places, strict=True)]
         return np.ascontiguousarray(np.column_stack(parts))
 
+    stated = table(kind.stated)
+    banded = len(kind.columns) > 1
+    nothing = np.zeros_like(stated)
     return CommonRows(
         names=tuple(names),
         open_ms=shared,
         k=first.k[at],
-        p_up=table("p_up"),
-        expected=table("expected_return"),
-        low=table("low"),
-        high=table("high"),
-        returns=returns,
+        stated=stated,
+        expected=table("expected_return") if banded else nothing,
+        low=table("low") if banded else nothing,
+        high=table("high") if banded else nothing,
+        outcome=outcome,
         close=first.close[at],
         sigma=first.sigma[at],
-        base_rate=table("train_base_rate").mean(axis=1),
-        last_sign_p=table("last_sign_p").mean(axis=1),
+        baselines={column: table(column).mean(axis=1) for column in kind.baselines},
         scored=np.logical_and.reduce([record.scored[place] for record, place in zip(records, places, strict=True)]),
+        kind=kind.name,
     )

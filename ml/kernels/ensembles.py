@@ -8,7 +8,7 @@ from numba import njit
 
 from ml.kernels.calibration import probability
 
-__all__ = ["log_returns", "pool_answers", "publish_pool"]
+__all__ = ["log_returns", "pool_answers", "pool_volatilities", "publish_pool"]
 
 _SMALLEST = 1e-6  # a member may not have the last word by stating 0 or 1
 
@@ -29,12 +29,13 @@ def log_returns(prices, close, out):
 
 
 @njit(cache=True)
-def pool_answers(p, expected, low, high, weights, intercept, shares, votes, out):
+def pool_answers(p, expected, low, high, centre, weights, intercept, shares, votes, out):
     """Write score, log return, middle and half width of the band of each bar into ``out`` (n, 4).
 
-    ``p`` (probabilities of a rise), ``expected``, ``low`` and ``high`` (log returns) are float64 (n, K). The score is
-    ``intercept + sum_j weights[j] logit(p[j])``, or with ``votes`` the members for a rise less those for a fall, as a share
-    of all; who says exactly 0.5 abstains. The other three are means with ``shares``, which sum to 1.
+    ``p`` (probabilities), ``expected``, ``low`` and ``high`` (log returns) are float64 (n, K), ``centre`` (the log odds of no
+    opinion, 0 for a direction) is one number. The score is ``intercept + sum_j weights[j] (logit(p[j]) - centre)``, or with
+    ``votes`` the members above the centre less those below, as a share of all; who says the centre itself abstains. The other
+    three are means with ``shares``, which sum to 1.
     """
     members = p.shape[1]
     for i in range(p.shape[0]):
@@ -44,15 +45,16 @@ def pool_answers(p, expected, low, high, weights, intercept, shares, votes, out)
         upper = 0.0
         known = True
         for j in range(members):
-            if not math.isfinite(p[i, j]):
-                known = False
-            elif votes:
-                if p[i, j] > 0.5:
+            if math.isfinite(p[i, j]):
+                odds = _logit(p[i, j]) - centre
+                if not votes:
+                    score += weights[j] * odds
+                elif odds > 0.0:
                     score += 1.0 / members
-                elif p[i, j] < 0.5:
+                elif odds < 0.0:
                     score -= 1.0 / members
             else:
-                score += weights[j] * _logit(p[i, j])
+                known = False
             returned += shares[j] * expected[i, j]
             lower += shares[j] * low[i, j]
             upper += shares[j] * high[i, j]
@@ -62,6 +64,20 @@ def pool_answers(p, expected, low, high, weights, intercept, shares, votes, out)
         out[i, 1] = returned
         out[i, 2] = 0.5 * (upper + lower)
         out[i, 3] = 0.5 * (upper - lower)
+
+
+@njit(cache=True)
+def pool_volatilities(forecasts, weights, root, out):
+    """Write the weighted geometric mean of float64 ``forecasts`` (n, K), divided by ``root``, into ``out`` (n,)."""
+    for i in range(forecasts.shape[0]):
+        total = 0.0
+        known = True
+        for j in range(forecasts.shape[1]):
+            if forecasts[i, j] > 0.0:
+                total += weights[j] * math.log(forecasts[i, j])
+            else:
+                known = False
+        out[i] = math.exp(total) / root if known else math.nan
 
 
 @njit(cache=True)

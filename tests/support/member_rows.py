@@ -38,22 +38,22 @@ def member_rows(
         names=tuple(f"BTCUSDT/member{i}@v" for i in range(len(weights))),
         open_ms=k * HOUR,
         k=k,
-        p_up=np.ascontiguousarray(p_up),
+        stated=np.ascontiguousarray(p_up),
         expected=expected,
         low=expected - 1.6 * sigma[:, None] * np.sqrt(horizon),
         high=expected + 1.6 * sigma[:, None] * np.sqrt(horizon),
-        returns=np.where(rose, size, -size),
+        outcome=np.where(rose, size, -size),
         close=100 * np.exp(np.cumsum(generator.normal(0, 0.01, count))),
         sigma=sigma,
-        base_rate=np.full(count, 0.5),
-        last_sign_p=np.full(count, 0.501),
+        baselines={"train_base_rate": np.full(count, 0.5), "last_sign_p": np.full(count, 0.501)},
         scored=k % horizon == 0,
     )
 
 
 def cut(rows: CommonRows, end: int) -> CommonRows:
     """Return the first ``end`` rows."""
-    return replace(rows, **{f.name: getattr(rows, f.name)[:end] for f in fields(rows) if f.name != "names"})
+    parts = {f.name: getattr(rows, f.name)[:end] for f in fields(rows) if f.name not in {"names", "kind", "baselines"}}
+    return replace(rows, **parts, baselines={name: column[:end] for name, column in rows.baselines.items()})
 
 
 def altered(rows: CommonRows, first: int, seed: int = 9) -> CommonRows:
@@ -61,8 +61,11 @@ def altered(rows: CommonRows, first: int, seed: int = 9) -> CommonRows:
     order = np.arange(len(rows))
     np.random.default_rng(seed).shuffle(order[first:])
     parts = {}
-    for name in ("p_up", "expected", "low", "high", "returns", "sigma", "base_rate", "close"):
+    for name in ("stated", "expected", "low", "high", "outcome", "sigma", "close"):
         parts[name] = getattr(rows, name)[order].copy()
-    parts["p_up"][first:] = 1 - parts["p_up"][first:]
-    parts["returns"][first:] *= -3
+    if rows.kind == "volatility":
+        parts["outcome"][first:] *= 3
+        return replace(rows, **parts)
+    parts["stated"][first:] = 1 - parts["stated"][first:]
+    parts["outcome"][first:] = 1 - parts["outcome"][first:] if rows.kind == "risk" else -3 * parts["outcome"][first:]
     return replace(rows, **parts)

@@ -51,13 +51,13 @@ def test_outcomes_that_were_not_known_yet_are_purged():
     late = np.flatnonzero(rows.scored[:border])
     late = late[late > known]
     assert len(late) == 1
-    returns = rows.returns.copy()
+    returns = rows.outcome.copy()
     returns[late] *= -1  # its label ends after the block's first bar
-    other = judge(replace(rows, returns=returns), "weighted_avg", horizon=horizon)
+    other = judge(replace(rows, outcome=returns), "weighted_avg", horizon=horizon)
     block = whole.record.fold == 3
     assert whole.record.p_up[block].tobytes() == other.record.p_up[block].tobytes()
     returns[known] *= -1  # known when the block begins: it counts
-    counted = judge(replace(rows, returns=returns), "weighted_avg", horizon=horizon)
+    counted = judge(replace(rows, outcome=returns), "weighted_avg", horizon=horizon)
     assert whole.record.p_up[block].tobytes() != counted.record.p_up[block].tobytes()
 
 
@@ -95,15 +95,17 @@ def test_the_same_member_twice_is_not_better_than_itself():
 
 def test_the_best_member_is_chosen_on_the_first_half_and_met_on_the_second():
     rows = member_rows(8_000, seed=9, signals=((0.5, 0.0), (0.0, 0.2)))
-    p_up = rows.p_up.copy()
+    p_up = rows.stated.copy()
     p_up[4_500:, 0] = 1 - p_up[4_500:, 0]  # the star of the first half turns wrong; over all the other is better
-    rows = replace(rows, p_up=p_up)
+    rows = replace(rows, stated=p_up)
     judged = judge(rows, "weighted_avg", horizon=1, given=(0.0, 1.0))
     found = compare(rows, judged, judge(rows, "weighted_avg", horizon=1, given=(1, 1)))
     assert found["best_member"] == rows.names[0]
     assert [each["best"] for each in found["members"]] == [True, False]
     rest = np.arange(8_000)[BLOCK_ROWS:][3_750:]
-    saved = log_loss(rows.p_up[rest, 0], rows.rose[rest]) - log_loss(judged.record.p_up[rest], rows.rose[rest])
+    saved = log_loss(rows.stated[rest, 0], (rows.outcome > 0)[rest]) - log_loss(
+        judged.record.p_up[rest], (rows.outcome > 0)[rest]
+    )
     assert found["versus_best"]["mean"] == pytest.approx(float(saved.mean()))
     assert found["versus_best"]["n"] == len(rest)
 
@@ -120,7 +122,7 @@ def test_the_confidence_of_a_vote_is_calibrated_and_not_its_share():
 def test_a_tie_is_no_opinion():
     rows = member_rows(3_000, seed=11, signals=((0.3, 0.0), (0.0, 0.3)))
     record = judge(rows, "voting", horizon=1).record
-    apart = ((rows.p_up[:, 0] > 0.5) != (rows.p_up[:, 1] > 0.5)) & np.isfinite(record.p_up)
+    apart = ((rows.stated[:, 0] > 0.5) != (rows.stated[:, 1] > 0.5)) & np.isfinite(record.p_up)
     assert apart.any()
     assert (record.p_up[apart] == 0.5).all()
     assert (record.expected_return[apart] == 0.0).all()
@@ -128,8 +130,8 @@ def test_a_tie_is_no_opinion():
 
 def test_members_that_know_nothing_are_stated_as_such():
     rows = member_rows(6_000, seed=12, signals=((0.0,), (0.0,)))
-    noise = np.random.default_rng(0).uniform(0.4, 0.6, rows.p_up.shape)
-    judged = judge(replace(rows, p_up=noise), "weighted_avg", horizon=1)
+    noise = np.random.default_rng(0).uniform(0.4, 0.6, rows.stated.shape)
+    judged = judge(replace(rows, stated=noise), "weighted_avg", horizon=1)
     assert evaluate_record(judged.record)["gain"]["coin"]["lower_95"] < 0
     assert abs(evaluate_record(judged.record)["mean_confidence"] - 0.5) < 0.02
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from member_rows import member_rows
 
-from ml.ensembles.pooling import STACKING_ROWS, Pool, fit_pool, fit_weights, stack
+from ml.ensembles.pooling import STACKING_ROWS, Pool, fit_pool, fit_weights, log_likelihood, stack
 from ml.errors import BrokenModel, InvalidParameter
 
 
@@ -34,7 +34,7 @@ def test_one_row_and_many_have_the_same_bits():
     rows = member_rows(500, seed=4)
     for method in ("weighted_avg", "voting", "stacking"):
         pool = Pool(method, (0.4, 0.6), 0.0 if method != "stacking" else 0.01)
-        parts = (rows.p_up, rows.expected, rows.low, rows.high)
+        parts = (rows.stated, rows.expected, rows.low, rows.high)
         many = pool.pool(*parts)
         alone = np.concatenate([pool.pool(*(part[i : i + 1] for part in parts)) for i in range(500)])
         assert many.tobytes() == alone.tobytes()
@@ -75,29 +75,29 @@ def test_fitted_weights_are_the_shrunken_posterior():
     logs = [0.0, 0.0]
     for i in range(2_500):
         for j in range(2):
-            logs[j] += math.log(rows.p_up[i, j] if rows.returns[i] > 0 else 1 - rows.p_up[i, j])
+            logs[j] += math.log(rows.stated[i, j] if rows.outcome[i] > 0 else 1 - rows.stated[i, j])
     top = max(logs)
     posterior = [math.exp(value - top) for value in logs]
     share = 2_500 / 7_500
     expected = [(1 - share) / 2 + share * value / sum(posterior) for value in posterior]
-    assert fit_weights(rows.p_up, rows.rose) == pytest.approx(expected, abs=1e-9)
-    assert sum(fit_weights(rows.p_up, rows.rose)) == pytest.approx(1.0)
-    assert fit_weights(rows.p_up[:0], rows.rose[:0]) == (0.5, 0.5)
+    assert fit_weights(log_likelihood(rows.stated, rows.outcome > 0)) == pytest.approx(expected, abs=1e-9)
+    assert sum(fit_weights(log_likelihood(rows.stated, rows.outcome > 0))) == pytest.approx(1.0)
+    assert fit_weights(log_likelihood(rows.stated[:0], rows.outcome[:0] > 0)) == (0.5, 0.5)
 
 
 def test_given_weights_are_normalised_and_kept():
     rows = member_rows(100)
-    assert fit_pool("weighted_avg", rows.p_up, rows.rose, (3.0, 1.0)).weights == (0.75, 0.25)
+    assert fit_pool("weighted_avg", rows.stated, (rows.outcome > 0), (3.0, 1.0)).weights == (0.75, 0.25)
 
 
 def test_stacking_satisfies_the_conditions_of_its_optimum():
     rows = member_rows(6_000, seed=2, signals=((0.4, 0.0, 0.2), (0.0, 0.3, 0.0), (0.0, 0.0, -0.3)), believed=0.5)
-    weights, intercept = stack(rows.p_up, rows.rose)
-    logits = np.log(rows.p_up / (1 - rows.p_up))
+    weights, intercept = stack(rows.stated, (rows.outcome > 0))
+    logits = np.log(rows.stated / (1 - rows.stated))
     size = np.sqrt((logits**2).mean(axis=0))
 
     def loss(w, b):
-        y = np.where(rows.rose, 1.0, -1.0)
+        y = np.where((rows.outcome > 0), 1.0, -1.0)
         fit = np.log1p(np.exp(-y * (b + logits @ w))).sum()
         return fit + 5.0 * (b * b + ((w * size) ** 2).sum())
 
@@ -116,9 +116,9 @@ def test_stacking_satisfies_the_conditions_of_its_optimum():
 
 def test_stacking_needs_rows_and_says_so():
     rows = member_rows(STACKING_ROWS)
-    few = fit_pool("stacking", rows.p_up[1:], rows.rose[1:])
+    few = fit_pool("stacking", rows.stated[1:], (rows.outcome > 0)[1:])
     assert (few.learnt, few.weights, few.intercept) == (False, (0.5, 0.5), 0.0)
-    assert fit_pool("stacking", rows.p_up, rows.rose).learnt
+    assert fit_pool("stacking", rows.stated, (rows.outcome > 0)).learnt
 
 
 def test_a_pool_survives_its_plain_data_and_refuses_nonsense():
