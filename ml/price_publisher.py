@@ -168,11 +168,11 @@ def fit_price(raw: Floats, returns: Floats, sigma: Floats, *, horizon: int) -> P
     """Fit every published number on thinned out-of-sample rows in time order; only the last 5,000 count.
 
     The slope of the forecast is a regression of ``r / sigma`` without intercept; returns are cut off at four robust
-    deviations, and the slope is multiplied by ``max(0, 1 - 1 / z^2)``, z its distance from 0 in standard errors: a slope
-    that could be chance moves no price. The pool is a thousand quantiles of the residuals, moved so that their median is 0,
-    because the middle of a few thousand residuals is noise of the size of a good forecast. Below 500 rows, or where the
-    probability of a rise shows no relation to what happened, the forecast is 0 and the probability one half. Without any
-    row the band is that of a random walk of normal steps.
+    deviations, and the slope is multiplied by ``z^2 / (1 + z^2)``, z its distance from 0 in standard errors: a slope that
+    could be chance moves prices little, and one below 0 not at all. The pool is a thousand quantiles of the residuals, moved
+    so that their median is 0, because the middle of a few thousand residuals is noise of the size of a good forecast. Below
+    500 rows, or where the probability of a rise shows no relation to what happened, the forecast is 0 and the probability
+    one half. Without any row the band is that of a random walk of normal steps.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def _forecast_slope(raw: Floats, move: Floats) -> tuple[float, float]:
     error = float(np.mean((cut - slope * score) ** 2)) / square  # of the slope, squared
     if slope <= 0.0:
         return scale, 0.0
-    return scale, slope * max(0.0, 1.0 - error / (slope * slope))
+    return scale, slope * (slope * slope) / (slope * slope + error)
 
 
 def _centred(errors: Floats) -> tuple[float, ...]:
