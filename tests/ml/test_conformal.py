@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from ml.conformal import PathBands, adaptive_level, conformal_bounds, fit_variance
+from ml.candles import Candles
+from ml.conformal import LONG_VOLATILITY, PathBands, adaptive_level, conformal_bounds, fit_variance
+from ml.dataset import VOLATILITY_FEATURE
 from ml.errors import BrokenModel
+from ml.features.pipeline import FeaturePipeline
+from ml.features.schema import FeatureSchema
+from ml.labels import forward_returns
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -216,3 +223,26 @@ def test_a_path_longer_than_the_bands_is_refused() -> None:
     residuals, now, long = market(11, 300)
     with pytest.raises(ValueError, match="at most 40 steps"):
         PathBands.fit(residuals, now, long).apply(np.ones((300, 41)), now, long)
+
+
+def test_bands_of_real_candles_hold_what_was_asked(shared_data: Path) -> None:
+    candles = Candles.from_frame(pd.read_csv(shared_data / "fx_EURUSD_1h_2017_2024_novol.csv.gz"), "1h")
+    schema = FeatureSchema.for_candles(candles, (VOLATILITY_FEATURE, LONG_VOLATILITY))
+    matrix = FeaturePipeline(schema).compute(candles)
+    bars = np.flatnonzero(matrix.valid & ~candles.off_grid)
+    now, long = matrix.rows[bars].astype(np.float64).T
+    residuals = np.stack([forward_returns(candles, step)[bars] for step in range(1, 61)], axis=1)
+    half = len(bars) // 2
+    bands = PathBands.fit(residuals[: half - 100], now[: half - 100], long[: half - 100])
+    low, high = bands.apply(np.ones((len(bars) - half, 60)), now[half:], long[half:])
+    actual = np.exp(residuals[half:])
+    inside = np.where(np.isfinite(actual), (low <= actual) & (actual <= high), np.nan)
+    third = np.searchsorted(np.quantile(now[half:], [1 / 3, 2 / 3]), now[half:])
+    cover = np.nanmean(inside, axis=0)
+    thirds = np.stack([np.nanmean(inside[third == place], axis=0) for place in range(3)])
+    assert abs(cover[0] - 0.9) <= 0.02
+    assert np.abs(cover - 0.9).max() <= 0.03
+    assert thirds[:, 0].min() >= 0.85
+    assert thirds[:, 0].max() <= 0.95
+    assert thirds.min() >= 0.82
+    assert thirds.max() <= 0.96
