@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["extremes", "ranges", "write_extremes"]
+__all__ = ["extremes", "ranges"]
 
 
 @njit(cache=True, error_model="numpy")
@@ -27,7 +27,7 @@ def _smaller(a, b, out):
 
 
 @njit(cache=True, error_model="numpy")
-def write_extremes(close, top, bottom, lead, r, out, place):
+def _write_extremes(close, top, bottom, lead, r, out, place):
     """Write what one window says of the candles of a block; ``top[lead + t]`` is the extreme up to candle t of them."""
     size = close.shape[0]
     high = top[lead:]
@@ -139,7 +139,7 @@ def extremes(high, low, close, blocks, periods, rows, out, base):
                     if k >= 2:
                         value = (stochastic[k - 2] + stochastic[k - 1] + stochastic[k]) / 3.0
                     to[start + k - base] = value
-            write_extremes(close[keep:end], top[:size], bottom[:size], keep - start, r, out, keep - base)
+            _write_extremes(close[keep:end], top[:size], bottom[:size], keep - start, r, out, keep - base)
 
 
 @njit(cache=True, error_model="numpy")

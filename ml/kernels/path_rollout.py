@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
+from ml.kernels.path_candles import hide_neighbours
 from ml.kernels.path_state import (
     CLOSE,
     RETURN,
@@ -25,7 +26,7 @@ from ml.kernels.path_state import (
     start_smoothers,
     sums_size,
 )
-from ml.kernels.path_step import hide_neighbours, write_features
+from ml.kernels.path_step import write_features
 from ml.kernels.trees import score_row, score_rows
 
 __all__ = ["rollout"]
@@ -33,6 +34,7 @@ __all__ = ["rollout"]
 _LANES = 64  # paths that go forward together
 _FEW = 4  # so many rows are scored faster one by one, eight trees at once, than eight rows at once
 _SOURCES = (
+    "path_candles",
     "path_state",
     "path_step",
     "calendar",
@@ -101,13 +103,12 @@ def _next_candle(close, scores, j, shrink, sigma, whole, candle):
 
 
 @njit(nogil=True, error_model="numpy")
-def _take(tape, i, counts, both, periods, rows, bounds, smooth, sums):
-    """Take candle i into its own slice and, where ``both``, into that of the next block and into the sums; count it."""
-    complete_candles(tape, i, bounds)
-    advance_smoothers(tape, i, counts[0], periods, rows, bounds, smooth[0])
-    if both:
-        advance_smoothers(tape, i, counts[1], periods, rows, bounds, smooth[1])
-        advance_sums(tape, i, counts[0], counts[1], periods, rows, bounds, sums)
+def _take(tape, i, counts, periods, rows, bounds, smooth, sums):
+    """Take candle i into its own slice, into that of the next block and into the sums; count it."""
+    complete_candles(tape, i, i + 1, bounds)
+    advance_smoothers(tape, i, i + 1, counts[0], periods, rows, bounds, smooth[0])
+    advance_smoothers(tape, i, i + 1, counts[1], periods, rows, bounds, smooth[1])
+    advance_sums(tape, i, counts[0], counts[1], periods, rows, bounds, sums)
     counts += 1
 
 
@@ -124,16 +125,22 @@ def _cross(tape, i, j, counts, bounds, smooth):
 
 
 @njit(nogil=True, error_model="numpy")
-def _walk_history(columns, past, start, stop, counts, periods, rows, bounds, smooth, sums):
-    """Take candles ``start`` to ``stop`` of a slice, whose first one is the first of ``columns``."""
-    for i in range(start, stop):
-        for k in range(4):
-            past[k, i, 0] = columns[k, i]
-        if i == 0:
-            start_smoothers(past, 0, 0, bounds, smooth[0])
-        if counts[1, 0] == 0:
-            start_smoothers(past, i, 0, bounds, smooth[1])
-        _take(past, i, counts, counts[1, 0] >= 0, periods, rows, bounds, smooth, sums)
+def _walk_history(candles, past, stop, begin, counts, periods, rows, bounds, smooth, sums):
+    """Take the candles of a slice that are not taken yet, up to ``stop``; its block begins at candle ``begin`` of it."""
+    start = counts[0, 0]
+    past[:4, start:stop, 0] = candles[:, start:stop]
+    complete_candles(past, start, stop, bounds)
+    if start == 0:
+        start_smoothers(past, 0, 0, bounds, smooth[0])
+    advance_smoothers(past, start, stop, counts[0], periods, rows, bounds, smooth[0])
+    counts[0, 0] = max(start, begin)
+    counts[1, 0] = counts[0, 0] - begin
+    if counts[1, 0] == 0:
+        start_smoothers(past, begin, 0, bounds, smooth[1])
+    advance_smoothers(past, counts[0, 0], stop, counts[1], periods, rows, bounds, smooth[1])
+    for i in range(counts[0, 0], stop):
+        advance_sums(past, i, counts[0], counts[1], periods, rows, bounds, sums)
+        counts += 1
 
 
 @njit(nogil=True, error_model="numpy")
@@ -146,11 +153,10 @@ def _begin_lanes(candles, starts, a, m, reach, walked, past, tape, periods, rows
         here = first[a + j]
         if begin[a + j] != walked:
             walked = begin[a + j]
-            past_counts[0, 0] = 0
-            past_counts[1, 0] = here - walked  # below zero until the block begins
+            past_counts[:] = 0
         stop = position[a + j] - here + 1
         _walk_history(
-            candles[:, here:], past, past_counts[0, 0], stop, past_counts, periods, rows, bounds, past_smooth, past_sums
+            candles[:, here:], past, stop, walked - here, past_counts, periods, rows, bounds, past_smooth, past_sums
         )
         held = min(reach, stop)
         for k in range(TAPE):
@@ -191,7 +197,7 @@ def _compiled(version):
         order
             int64, shape (F,): the output that each feature of a row takes.
         sizes
-            Feature that is sigma, candles that windows reach back, longest window, number of outputs.
+            Feature that is sigma, candles that windows reach back, number of outputs.
         out
             float64, shape (rows, steps, 1 or 4); steps that do not exist are left as they are.
         seen
@@ -204,7 +210,7 @@ def _compiled(version):
         position, first, _ = starts
         step_ms, origin_ms, weekdays, anchor, need, whole = layout
         periods, rows, bounds = plan
-        sigma_at, reach, window, outputs = sizes
+        sigma_at, reach, outputs = sizes
         steps = out.shape[1]
         batches = (hi - lo + _LANES - 1) // _LANES
         lanes = (hi - lo + batches - 1) // batches
@@ -223,7 +229,7 @@ def _compiled(version):
         scores = np.zeros((shrink.shape[0], features.shape[0]))
         buffer = np.zeros((outputs, lanes), dtype=np.float32)
         alone = hide_neighbours(rows, bounds)
-        scratch = np.zeros(max(window + lanes, 2 * lanes))
+        scratch = np.zeros((3, lanes))
         here = np.array([[-1, -1, 0, lanes]])
         times = np.zeros(lanes, dtype=np.int64)
         candle = np.empty(4)
@@ -283,7 +289,7 @@ def _compiled(version):
                     if (index[a + j] + step + 1) % anchor == 0:
                         _cross(tape, i, j, counts, bounds, smooth)
                 if step + 1 < steps:
-                    _take(tape, i, counts, True, periods, rows, bounds, smooth, sums)
+                    _take(tape, i, counts, periods, rows, bounds, smooth, sums)
 
     return rollout
 

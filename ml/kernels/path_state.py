@@ -28,11 +28,15 @@ from ml.kernels.windows import CANCELLED, level_sums
 __all__ = [
     "AVERAGE",
     "AVERAGES",
+    "CHANNEL",
+    "CLOCK",
     "CLOSE",
     "DIRECTION",
     "DIRECTIONAL",
+    "EXTREMES",
     "HIGH",
     "KERNEL_ORDER",
+    "LAGS",
     "LEVEL",
     "LEVELS",
     "LOW",
@@ -41,10 +45,12 @@ __all__ = [
     "OSCILLATOR",
     "OSCILLATORS",
     "OUTPUTS",
+    "PATTERNS",
     "RANGE",
     "RANGES",
     "RETURN",
     "RETURNS",
+    "SHAPES",
     "STRENGTH",
     "TAPE",
     "advance_smoothers",
@@ -71,6 +77,7 @@ KERNEL_ORDER = (
     "clock",
 )
 AVERAGES, OSCILLATORS, STRENGTH, DIRECTIONAL, LEVELS, RETURNS, RANGES = range(7)
+EXTREMES, CHANNEL, SHAPES, PATTERNS, LAGS, CLOCK = range(7, 13)
 OUTPUTS = 11  # of the kernel that has most
 
 TAPE = 7
@@ -104,22 +111,23 @@ def sums_size(bounds):
 
 
 @njit(nogil=True, error_model="numpy")
-def complete_candles(tape, i, bounds):
-    """Write what derives from the prices of candle i; a candle at place 0 of the tape has none before it."""
-    if i > 0:
-        log_ratio(tape[CLOSE, i], tape[CLOSE, i - 1], tape[RETURN, i])
-    else:
-        tape[RETURN, i] = 0.0
-    if bounds[RANGES + 1] > bounds[RANGES]:
-        spread = tape[RANGE_TERM, i]
-        body = tape[BODY_TERM, i]
-        log_ratio(tape[HIGH, i], tape[LOW, i], spread)
-        log_ratio(tape[CLOSE, i], tape[OPEN, i], body)
-        for j in range(spread.shape[0]):
-            u = spread[j]
-            v = body[j]
-            spread[j] = u * u
-            body[j] = 0.5 * u * u - (2.0 * math.log(2.0) - 1.0) * v * v
+def complete_candles(tape, start, stop, bounds):
+    """Write what derives from the prices of candles start to stop; a candle at place 0 of the tape has none before it."""
+    for i in range(start, stop):
+        if i > 0:
+            log_ratio(tape[CLOSE, i], tape[CLOSE, i - 1], tape[RETURN, i])
+        else:
+            tape[RETURN, i] = 0.0
+    if bounds[RANGES + 1] == bounds[RANGES]:
+        return
+    for i in range(start, stop):
+        log_ratio(tape[HIGH, i], tape[LOW, i], tape[RANGE_TERM, i])
+        log_ratio(tape[CLOSE, i], tape[OPEN, i], tape[BODY_TERM, i])
+        for j in range(tape.shape[2]):
+            u = tape[RANGE_TERM, i, j]
+            v = tape[BODY_TERM, i, j]
+            tape[RANGE_TERM, i, j] = u * u
+            tape[BODY_TERM, i, j] = 0.5 * u * u - (2.0 * math.log(2.0) - 1.0) * v * v
 
 
 @njit(nogil=True, error_model="numpy")
@@ -150,88 +158,96 @@ def start_smoothers(tape, i, j, bounds, state):
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_averages(tape, i, periods, rows, bounds, state):
+def _advance_averages(tape, start, stop, periods, rows, bounds, state):
     lanes = tape.shape[2]
     at = 0
     for p in range(bounds[AVERAGES], bounds[AVERAGES + 1]):
         a = 2.0 / (periods[p] + 1.0)
-        if rows[p, 2] >= 0:
-            for k in range(at + 5, at, -1):
-                for j in range(lanes):
-                    state[k, j] = state[k - 1, j]
-        for j in range(lanes):
-            state[at, j] += a * (tape[CLOSE, i, j] - state[at, j])
-        if rows[p, 3] >= 0:
+        slope = rows[p, 2] >= 0
+        triple = rows[p, 3] >= 0
+        for i in range(start, stop):
+            if slope:
+                for k in range(at + 5, at, -1):
+                    for j in range(lanes):
+                        state[k, j] = state[k - 1, j]
             for j in range(lanes):
-                state[at + 9, j] = state[at + 8, j]
-                state[at + 6, j] += a * (tape[CLOSE, i, j] - state[at + 6, j])
-                state[at + 7, j] += a * (state[at + 6, j] - state[at + 7, j])
-                state[at + 8, j] += a * (state[at + 7, j] - state[at + 8, j])
+                state[at, j] += a * (tape[CLOSE, i, j] - state[at, j])
+            if triple:
+                for j in range(lanes):
+                    state[at + 9, j] = state[at + 8, j]
+                    state[at + 6, j] += a * (tape[CLOSE, i, j] - state[at + 6, j])
+                    state[at + 7, j] += a * (state[at + 6, j] - state[at + 7, j])
+                    state[at + 8, j] += a * (state[at + 7, j] - state[at + 8, j])
         at += AVERAGE
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_oscillators(tape, i, at, counts, state):
-    for j in range(tape.shape[2]):
-        close = tape[CLOSE, i, j]
-        state[at, j] += 2.0 / 13.0 * (close - state[at, j])
-        state[at + 1, j] += 2.0 / 27.0 * (close - state[at + 1, j])
-        line = state[at, j] - state[at + 1, j]
-        state[at + 2, j] = line
-        state[at + 3, j] += 0.2 * (line - state[at + 3, j])
-        square = tape[RETURN, i, j] * tape[RETURN, i, j]
-        before = square if counts[j] == 1 else state[at + 4, j]  # NaN at the first candle, and stays so
-        state[at + 4, j] = before + (1.0 - VARIANCE_DECAY) * (square - before)
+def _advance_oscillators(tape, start, stop, at, counts, state):
+    for i in range(start, stop):
+        for j in range(tape.shape[2]):
+            close = tape[CLOSE, i, j]
+            state[at, j] += 2.0 / 13.0 * (close - state[at, j])
+            state[at + 1, j] += 2.0 / 27.0 * (close - state[at + 1, j])
+            line = state[at, j] - state[at + 1, j]
+            state[at + 2, j] = line
+            state[at + 3, j] += 0.2 * (line - state[at + 3, j])
+            square = tape[RETURN, i, j] * tape[RETURN, i, j]
+            second = counts[j] + i - start == 1
+            before = square if second else state[at + 4, j]  # NaN at the first candle, and stays so
+            state[at + 4, j] = before + (1.0 - VARIANCE_DECAY) * (square - before)
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_strength(tape, i, at, counts, periods, bounds, state):
+def _advance_strength(tape, start, stop, at, counts, periods, bounds, state):
     for p in range(bounds[STRENGTH], bounds[STRENGTH + 1]):
         alpha = 1.0 / periods[p]
-        for j in range(tape.shape[2]):
-            change = tape[CLOSE, i, j] - tape[CLOSE, max(i - 1, 0), j] if counts[j] > 0 else 0.0
-            rise = max(change, 0.0)
-            fall = max(-change, 0.0)
-            state[at, j] += alpha * (rise - state[at, j])
-            state[at + 1, j] += alpha * (fall - state[at + 1, j])
+        for i in range(start, stop):
+            for j in range(tape.shape[2]):
+                known = counts[j] + i - start > 0
+                change = tape[CLOSE, i, j] - tape[CLOSE, max(i - 1, 0), j] if known else 0.0
+                rise = max(change, 0.0)
+                fall = max(-change, 0.0)
+                state[at, j] += alpha * (rise - state[at, j])
+                state[at + 1, j] += alpha * (fall - state[at + 1, j])
         at += 2
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_directional(tape, i, at, counts, periods, rows, bounds, state):
+def _advance_directional(tape, start, stop, at, counts, periods, rows, bounds, state):
     for p in range(bounds[DIRECTIONAL], bounds[DIRECTIONAL + 1]):
         alpha = 1.0 / periods[p]
         moves = rows[p, 3] >= 0 or rows[p, 4] >= 0 or rows[p, 5] >= 0
-        for j in range(tape.shape[2]):
-            if counts[j] == 0:
-                continue
-            before = tape[CLOSE, i - 1, j]
-            true_range = max(tape[HIGH, i, j], before) - min(tape[LOW, i, j], before)
-            state[at + 4, j] = true_range
-            state[at, j] += alpha * (true_range - state[at, j])
-            if moves:
-                up = tape[HIGH, i, j] - tape[HIGH, i - 1, j]
-                down = tape[LOW, i - 1, j] - tape[LOW, i, j]
-                state[at + 1, j] += alpha * ((up if up > down and up > 0.0 else 0.0) - state[at + 1, j])
-                state[at + 2, j] += alpha * ((down if down > up and down > 0.0 else 0.0) - state[at + 2, j])
-                total = state[at + 1, j] + state[at + 2, j]
-                if total > 0.0:
-                    index = 100.0 * abs(state[at + 1, j] - state[at + 2, j]) / total
-                    adx = index if math.isnan(state[at + 3, j]) else state[at + 3, j]
-                    state[at + 3, j] = adx + alpha * (index - adx)
+        for i in range(start, stop):
+            for j in range(tape.shape[2]):
+                if counts[j] + i - start == 0:
+                    continue
+                before = tape[CLOSE, i - 1, j]
+                true_range = max(tape[HIGH, i, j], before) - min(tape[LOW, i, j], before)
+                state[at + 4, j] = true_range
+                state[at, j] += alpha * (true_range - state[at, j])
+                if moves:
+                    up = tape[HIGH, i, j] - tape[HIGH, i - 1, j]
+                    down = tape[LOW, i - 1, j] - tape[LOW, i, j]
+                    state[at + 1, j] += alpha * ((up if up > down and up > 0.0 else 0.0) - state[at + 1, j])
+                    state[at + 2, j] += alpha * ((down if down > up and down > 0.0 else 0.0) - state[at + 2, j])
+                    total = state[at + 1, j] + state[at + 2, j]
+                    if total > 0.0:
+                        index = 100.0 * abs(state[at + 1, j] - state[at + 2, j]) / total
+                        adx = index if math.isnan(state[at + 3, j]) else state[at + 3, j]
+                        state[at + 3, j] = adx + alpha * (index - adx)
         at += DIRECTION
 
 
 @njit(nogil=True, error_model="numpy")
-def advance_smoothers(tape, i, counts, periods, rows, bounds, state):
-    """Take candle i into the smoothers of slices in which ``counts`` candles, int64 (lanes,), are before it."""
-    _advance_averages(tape, i, periods, rows, bounds, state)
+def advance_smoothers(tape, start, stop, counts, periods, rows, bounds, state):
+    """Take candles start to stop into the smoothers of slices in which ``counts`` candles, int64 (lanes,), are before."""
+    _advance_averages(tape, start, stop, periods, rows, bounds, state)
     at = AVERAGE * (bounds[AVERAGES + 1] - bounds[AVERAGES])
-    _advance_oscillators(tape, i, at, counts, state)
+    _advance_oscillators(tape, start, stop, at, counts, state)
     at += OSCILLATOR
-    _advance_strength(tape, i, at, counts, periods, bounds, state)
+    _advance_strength(tape, start, stop, at, counts, periods, bounds, state)
     at += 2 * (bounds[STRENGTH + 1] - bounds[STRENGTH])
-    _advance_directional(tape, i, at, counts, periods, rows, bounds, state)
+    _advance_directional(tape, start, stop, at, counts, periods, rows, bounds, state)
 
 
 @njit(nogil=True, error_model="numpy")

@@ -1,32 +1,27 @@
-"""The features of the newest candle of each path, from what ``path_state`` remembers and from the newest candles.
+"""The features of the newest candle of each path, from what ``path_state`` remembers of the candles before.
 
-Lanes lie side by side as the candles of a series do in the batch, so whatever reads one candle alone (shapes, patterns, the
-clock), or sums and extremes that are already known, is written by the functions of the batch kernels. The functions of this
-file are compiled into ``path_rollout`` and cached there.
+The formulas are those of ``smoothers``, ``windows``, ``returns`` and ``extremes``. The functions of this file are compiled
+into ``path_rollout`` and cached there.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import njit
 
 from ml.kernels.calendar import clock
-from ml.kernels.candle import STREAK_CAP, patterns, shapes
-from ml.kernels.extremes import write_extremes
+from ml.kernels.path_candles import write_channel, write_lags, write_patterns, write_shapes, write_window_extremes
 from ml.kernels.path_state import (
     AVERAGE,
     AVERAGES,
+    CLOCK,
     CLOSE,
     DIRECTION,
     DIRECTIONAL,
-    HIGH,
     LEVEL,
     LEVELS,
-    LOW,
     MOMENT,
-    OPEN,
     OSCILLATOR,
     OSCILLATORS,
     RANGE,
@@ -35,27 +30,10 @@ from ml.kernels.path_state import (
     RETURNS,
     STRENGTH,
 )
-from ml.kernels.returns import CANCELLED, write_returns
+from ml.kernels.returns import CANCELLED
 from ml.kernels.smoothers import SLOPE_LAG
 
-__all__ = ["hide_neighbours", "write_features"]
-
-_EXTREMES, _CHANNEL, _SHAPES, _PATTERNS, _LAGS, _CLOCK = range(7, 13)
-
-
-@njit(nogil=True, error_model="numpy")
-def hide_neighbours(rows, bounds):
-    """Return ``rows`` without the outputs that read the candle before: those that the batch kernels cannot write by lanes."""
-    alone = rows.copy()
-    for p in range(bounds[RETURNS], bounds[RETURNS + 1]):
-        alone[p, 7:9] = -1
-    for p in range(bounds[_EXTREMES], bounds[_EXTREMES + 1]):
-        alone[p, 6:10] = -1
-    for p in range(bounds[_SHAPES], bounds[_SHAPES + 1]):
-        alone[p, 9:11] = -1
-    for p in range(bounds[_PATTERNS], bounds[_PATTERNS + 1]):
-        alone[p, 5:10] = -1
-    return alone
+__all__ = ["write_features"]
 
 
 @njit(nogil=True, error_model="numpy")
@@ -163,41 +141,63 @@ def _write_levels(close, counts, periods, rows, bounds, state, out):
 
 
 @njit(nogil=True, error_model="numpy")
-def _write_moments(tape, i, counts, periods, rows, alone, bounds, at, state, scratch, out):
-    """Write the outputs of ``returns``; 7 and 8 take the window of the returns before, one candle older."""
-    lanes = tape.shape[2]
+def _moment_value(k, n, new, old, s, j):
+    """Return an output of ``returns`` of lane j from its newest return, the one that left, and its sums."""
+    w = float(n)
+    sample = w - 1.0
+    mean = s[0, j]
+    central = s[1, j]
+    v = central / sample
+    if k == 0:
+        return math.sqrt(v) if central >= 0.0 else math.nan
+    if k == 1:
+        return (new - mean) / math.sqrt(v) if central > 0.0 else math.nan
+    if k == 4:
+        return s[7, j] / w
+    if k in (2, 3, 5):
+        s2 = central + w * mean * mean
+        if k == 2:
+            scale = w / ((w - 1.0) * (w - 2.0))
+            cubes = s[2, j] - 3.0 * mean * s2 + 2.0 * w * mean * mean * mean
+            return scale * cubes / (v * math.sqrt(v)) if v > 0.0 else math.nan
+        if k == 3:
+            scale = w * (w + 1.0) / ((w - 1.0) * (w - 2.0) * (w - 3.0))
+            normal = 3.0 * (w - 1.0) * (w - 1.0) / ((w - 2.0) * (w - 3.0))
+            fours = s[3, j] - 4.0 * mean * s[2, j] + 6.0 * mean * mean * s2 - 3.0 * w * mean * mean * mean * mean
+            return scale * fours / (v * v) - normal if v > 0.0 else math.nan
+        share = s[4, j] / s2 if s[8, j] > 0.0 else 0.0
+        share = 1.0 if share > 1.0 else share
+        return share if s[7, j] + s[8, j] > 0.0 else math.nan
+    if k == 6:
+        share = abs(mean) * w / s[5, j] if s[7, j] + s[8, j] > 0.0 else math.nan
+        return 1.0 if share > 1.0 else share
+    # the window of the returns before: one candle older
+    if k == 7:
+        s1 = mean * w
+        t1 = s1 - new + old
+        t2 = central + s1 * mean - new * new + old * old
+        other = t2 - t1 * t1 / w
+        scale = central * other if other > CANCELLED * t2 else 0.0
+        return (s[6, j] - t1 * mean) / math.sqrt(scale) if scale > 0.0 else math.nan
+    t1 = mean * w - new + old
+    covariance = (s[6, j] - t1 * mean) / sample
+    spread = 2.0 * math.sqrt(abs(covariance))
+    return -spread if covariance > 0.0 else spread
+
+
+@njit(nogil=True, error_model="numpy")
+def _write_moments(tape, i, counts, periods, rows, bounds, at, state, out):
     for p in range(bounds[RETURNS], bounds[RETURNS + 1]):
         n = periods[p]
-        r = rows[p]
-        scratch[n : n + lanes] = tape[RETURN, i]
-        write_returns(scratch[: n + lanes], n, state[at : at + 9], 0, alone[p], out, 0)
-        w = float(n)
-        sample = w - 1.0
-        for j in range(lanes):
-            if r[7] >= 0 or r[8] >= 0:
-                mean = state[at, j]
-                central = state[at + 1, j]
-                cross = state[at + 6, j]
-                new = tape[RETURN, i, j]
-                old = tape[RETURN, i - n, j] if counts[j] > n else 0.0
-            if r[7] >= 0:
-                s1 = mean * w
-                t1 = s1 - new + old
-                t2 = central + s1 * mean - new * new + old * old
-                other = t2 - t1 * t1 / w
-                scale = central * other if other > CANCELLED * t2 else 0.0
-                value = (cross - t1 * mean) / math.sqrt(scale) if scale > 0.0 else math.nan
-                out[r[7], j] = value if counts[j] > n else math.nan
-            if r[8] >= 0:
-                t1 = mean * w - new + old
-                covariance = (cross - t1 * mean) / sample
-                spread = 2.0 * math.sqrt(abs(covariance))
-                spread = -spread if covariance > 0.0 else spread
-                out[r[8], j] = spread if counts[j] > n else math.nan
-            if counts[j] < n:
-                for k in range(7):
-                    if r[k] >= 0:
-                        out[r[k], j] = math.nan
+        s = state[at : at + MOMENT]
+        for k in range(9):
+            r = rows[p, k]
+            if r < 0:
+                continue
+            need = n + 1 if k >= 7 else n  # the return before the oldest one must be in the slice
+            for j in range(tape.shape[2]):
+                value = _moment_value(k, n, tape[RETURN, i, j], tape[RETURN, max(i - n, 0), j], s, j)
+                out[r, j] = value if counts[j] >= need else math.nan
         at += MOMENT
     return at
 
@@ -218,162 +218,6 @@ def _write_ranges(counts, periods, rows, bounds, at, state, out):
 
 
 @njit(nogil=True, error_model="numpy")
-def _find_extremes(tape, i, n, counts, top, bottom):
-    """Write highest high and lowest low of the n candles up to candle i; NaN where the slice has fewer."""
-    start = max(i - n + 1, 0)
-    lanes = tape.shape[2]
-    for j in range(lanes):
-        top[j] = tape[HIGH, i, j]
-        bottom[j] = tape[LOW, i, j]
-    for k in range(start, i):
-        for j in range(lanes):
-            top[j] = tape[HIGH, k, j] if tape[HIGH, k, j] > top[j] else top[j]
-            bottom[j] = tape[LOW, k, j] if tape[LOW, k, j] < bottom[j] else bottom[j]
-    for j in range(lanes):
-        if counts[j] < n - 1:
-            top[j] = math.nan
-            bottom[j] = math.nan
-
-
-@njit(nogil=True, error_model="numpy")
-def _write_window_extremes(tape, i, counts, periods, rows, alone, bounds, scratch, out):
-    lanes = tape.shape[2]
-    close = tape[CLOSE, i]
-    top = scratch[:lanes]
-    bottom = scratch[lanes : 2 * lanes]
-    for p in range(bounds[_EXTREMES], bounds[_EXTREMES + 1]):
-        n = periods[p]
-        r = rows[p]
-        _find_extremes(tape, i, n, counts, top, bottom)
-        write_extremes(close, top, bottom, 0, alone[p], out, 0)
-        if r[6] >= 0:
-            total = np.zeros(lanes)
-            for k in range(max(i - 2, 0), i + 1):
-                _find_extremes(tape, k, n, counts, top, bottom)
-                for j in range(lanes):
-                    width = top[j] - bottom[j]
-                    part = 100.0 * (tape[CLOSE, k, j] - bottom[j]) / width if width > 0.0 else math.nan
-                    total[j] = total[j] + part if k > i - 2 else part
-            for j in range(lanes):
-                out[r[6], j] = total[j] / 3.0 if counts[j] >= n + 1 else math.nan
-        if r[7] >= 0 or r[8] >= 0 or r[9] >= 0:
-            _find_extremes(tape, max(i - 1, 0), n, counts, top, bottom)
-            for j in range(lanes):
-                known = counts[j] >= n
-                c = close[j]
-                if r[7] >= 0:
-                    out[r[7], j] = (c - top[j]) / top[j] if known else math.nan
-                if r[8] >= 0:
-                    out[r[8], j] = (c - bottom[j]) / bottom[j] if known else math.nan
-                if r[9] >= 0:
-                    side = 1.0 if c > top[j] else (-1.0 if c < bottom[j] else 0.0)
-                    out[r[9], j] = side if known else math.nan
-
-
-@njit(nogil=True, error_model="numpy")
-def _write_channel(tape, i, counts, periods, rows, bounds, out):
-    for p in range(bounds[_CHANNEL], bounds[_CHANNEL + 1]):
-        n = periods[p]
-        for j in range(tape.shape[2]):
-            value = math.nan
-            if counts[j] >= n - 1:
-                newest = (tape[HIGH, i, j] + tape[LOW, i, j] + tape[CLOSE, i, j]) / 3.0
-                mean = 0.0
-                for k in range(i - n + 1, i):
-                    mean += (tape[HIGH, k, j] + tape[LOW, k, j] + tape[CLOSE, k, j]) / 3.0 - newest
-                mean /= n
-                deviation = 0.0
-                for k in range(i - n + 1, i + 1):
-                    deviation += abs((tape[HIGH, k, j] + tape[LOW, k, j] + tape[CLOSE, k, j]) / 3.0 - newest - mean)
-                value = -mean * n / (0.015 * deviation) if deviation > 0.0 else math.nan
-            out[rows[p, 0], j] = value
-
-
-@njit(nogil=True, error_model="numpy")
-def _write_shapes(tape, i, counts, periods, rows, alone, bounds, here, out):
-    a = bounds[_SHAPES]
-    b = bounds[_SHAPES + 1]
-    if a == b:
-        return
-    close = tape[CLOSE, i]
-    shapes(tape[OPEN, i], tape[HIGH, i], tape[LOW, i], close, here, periods[a:b], alone[a:b], out, 0)
-    r = rows[a]
-    if r[9] < 0 and r[10] < 0:
-        return
-    for j in range(close.shape[0]):
-        before = tape[CLOSE, max(i - 1, 0), j]
-        if r[9] >= 0:
-            out[r[9], j] = (tape[OPEN, i, j] - before) / before if counts[j] > 0 else math.nan
-        if r[10] >= 0:
-            top = tape[HIGH, i, j] if tape[HIGH, i, j] > before else before
-            bottom = tape[LOW, i, j] if tape[LOW, i, j] < before else before
-            out[r[10], j] = (top - bottom) / close[j] if counts[j] > 0 else math.nan
-
-
-@njit(nogil=True, error_model="numpy")
-def _streak(tape, i, j, count):
-    """Return how many closes in a row moved as the newest one did, signed, `STREAK_CAP` at most."""
-    if count < STREAK_CAP:
-        return math.nan
-    streak = 0
-    for k in range(i, i - STREAK_CAP, -1):
-        new = tape[CLOSE, k, j]
-        old = tape[CLOSE, k - 1, j]
-        if new > old and streak >= 0:
-            streak += 1
-        elif new < old and streak <= 0:
-            streak -= 1
-        else:
-            break
-    return float(streak)
-
-
-@njit(nogil=True, error_model="numpy")
-def _write_patterns(tape, i, counts, periods, rows, alone, bounds, here, out):
-    a = bounds[_PATTERNS]
-    b = bounds[_PATTERNS + 1]
-    if a == b:
-        return
-    patterns(tape[OPEN, i], tape[HIGH, i], tape[LOW, i], tape[CLOSE, i], here, periods[a:b], alone[a:b], out, 0)
-    r = rows[a]
-    k = max(i - 1, 0)
-    for j in range(tape.shape[2]):
-        o, h, l, c = tape[OPEN, i, j], tape[HIGH, i, j], tape[LOW, i, j], tape[CLOSE, i, j]
-        po, ph, pl, pc = tape[OPEN, k, j], tape[HIGH, k, j], tape[LOW, k, j], tape[CLOSE, k, j]
-        if r[5] >= 0:
-            out[r[5], j] = 1.0 if (pc < po) & (c > o) & (o <= pc) & (c >= po) else 0.0
-        if r[6] >= 0:
-            out[r[6], j] = 1.0 if (pc > po) & (c < o) & (o >= pc) & (c <= po) else 0.0
-        if r[7] >= 0:
-            out[r[7], j] = 1.0 if (h <= ph) & (l >= pl) else 0.0
-        if r[8] >= 0:
-            out[r[8], j] = 1.0 if (h > ph) & (l < pl) else 0.0
-        if r[9] >= 0:
-            out[r[9], j] = _streak(tape, i, j, counts[j])
-        if counts[j] == 0:
-            for q in range(5, 9):
-                if r[q] >= 0:
-                    out[r[q], j] = math.nan
-
-
-@njit(nogil=True, error_model="numpy")
-def _write_lags(tape, i, counts, periods, rows, bounds, out):
-    for p in range(bounds[_LAGS], bounds[_LAGS + 1]):
-        n = periods[p]
-        r = rows[p]
-        for j in range(tape.shape[2]):
-            new = tape[CLOSE, i, j]
-            old = tape[CLOSE, max(i - n, 0), j]
-            if r[0] >= 0:
-                out[r[0], j] = (new - old) / old if counts[j] >= n else math.nan
-            if r[1] >= 0:
-                out[r[1], j] = math.log(new / old) if counts[j] >= n else math.nan
-            if r[2] >= 0:
-                older = tape[CLOSE, max(i - 2 * n, 0), j]
-                out[r[2], j] = (new - old) / old - (old - older) / older if counts[j] >= 2 * n else math.nan
-
-
-@njit(nogil=True, error_model="numpy")
 def write_features(tape, i, counts, open_ms, periods, rows, alone, bounds, smooth, sums, here, scratch, out):
     """Write the features of candle i of every lane, before which ``counts`` candles of its slice stand.
 
@@ -390,7 +234,7 @@ def write_features(tape, i, counts, open_ms, periods, rows, alone, bounds, smoot
     here
         int64, shape (1, 4): -1, -1, 0, lanes: the block that the batch kernels see.
     scratch
-        float64: room for the longest window and the lanes, and for the lanes twice.
+        float64, shape (3, lanes): room.
     out
         float32, shape (outputs, lanes): receives each output at the row that the plan names.
     """
@@ -398,14 +242,14 @@ def write_features(tape, i, counts, open_ms, periods, rows, alone, bounds, smoot
     at = _write_averages(close, counts, rows, bounds, smooth, out)
     _write_smoothers(close, rows, bounds, at, smooth, out)
     at = _write_levels(close, counts, periods, rows, bounds, sums, out)
-    at = _write_moments(tape, i, counts, periods, rows, alone, bounds, at, sums, scratch, out)
+    at = _write_moments(tape, i, counts, periods, rows, bounds, at, sums, out)
     _write_ranges(counts, periods, rows, bounds, at, sums, out)
-    _write_window_extremes(tape, i, counts, periods, rows, alone, bounds, scratch, out)
-    _write_channel(tape, i, counts, periods, rows, bounds, out)
-    _write_shapes(tape, i, counts, periods, rows, alone, bounds, here, out)
-    _write_patterns(tape, i, counts, periods, rows, alone, bounds, here, out)
-    _write_lags(tape, i, counts, periods, rows, bounds, out)
-    a = bounds[_CLOCK]
-    b = bounds[_CLOCK + 1]
+    write_window_extremes(tape, i, counts, periods, rows, bounds, scratch, out)
+    write_channel(tape, i, counts, periods, rows, bounds, out)
+    write_shapes(tape, i, counts, periods, rows, alone, bounds, here, out)
+    write_patterns(tape, i, counts, periods, rows, alone, bounds, here, out)
+    write_lags(tape, i, counts, periods, rows, bounds, out)
+    a = bounds[CLOCK]
+    b = bounds[CLOCK + 1]
     if a < b:
         clock(open_ms, here, periods[a:b], rows[a:b], out, 0)

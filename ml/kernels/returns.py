@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["CANCELLED", "SPIKED", "path_sums", "power_sums", "returns", "write_returns"]
+__all__ = ["CANCELLED", "SPIKED", "path_sums", "power_sums", "returns"]
 
 # Sums are taken afresh where less than this share of a square remains after the mean, or of the largest square.
 CANCELLED = 1e-7
@@ -183,7 +183,7 @@ def returns(log_return, blocks, periods, rows, out, base):
             _scan_powers(x, n, have, begin, keep, end, shift, r[2] >= 0 or r[3] >= 0, sums)
             if r[4] >= 0 or r[5] >= 0 or r[6] >= 0 or r[7] >= 0 or r[8] >= 0:
                 _scan_paths(x, n, have, begin, keep, end, shift, sums)
-            write_returns(x[keep - shift - n :], n, sums, keep - begin, r, out, keep - base)
+            _write_returns(x[keep - shift - n :], n, sums, keep - begin, r, out, keep - base)
             if keep == have:  # the return before the oldest one of the window is not in the slice
                 for k in (7, 8):
                     if r[k] >= 0:
@@ -191,7 +191,7 @@ def returns(log_return, blocks, periods, rows, out, base):
 
 
 @njit(cache=True, error_model="numpy")
-def write_returns(x, n, sums, skip, r, out, place):
+def _write_returns(x, n, sums, skip, r, out, place):
     """Write what one window says; ``x[t]`` is the return that leaves before candle t, ``x[n + t]`` that of candle t."""
     w = float(n)
     mean = sums[0, skip:]

@@ -36,19 +36,14 @@ class FeaturePlan:
         int64, shape (F,): the output that each feature of the schema takes.
     outputs
         Number of different outputs.
-    window
-        Longest window, candles.
+    reach
+        How many candles back any window looks, and a few more.
     """
 
     arrays: tuple[Integers, Integers, Integers]
     order: Integers
     outputs: int
-    window: int
-
-    @property
-    def reach(self) -> int:
-        """How many candles back a feature may look."""
-        return self.window + _MARGIN
+    reach: int
 
 
 def plan_features(schema: FeatureSchema) -> FeaturePlan:
@@ -69,8 +64,8 @@ def plan_features(schema: FeatureSchema) -> FeaturePlan:
         rows[keys.index((name, period)), KERNELS[name].outputs.index(output)] = row
     periods = np.array([period for _, period in keys], dtype=np.int64)
     order = np.array([places[spec.kernel, spec.period, spec.output] for spec in specs], dtype=np.int64)
-    window = max(*(spec.window(schema.timeframe) for spec in specs), 1)
-    return FeaturePlan((periods, rows, np.array(bounds, dtype=np.int64)), order, len(places), window)
+    reach = max(spec.window(schema.timeframe) for spec in specs) + _MARGIN
+    return FeaturePlan((periods, rows, np.array(bounds, dtype=np.int64)), order, len(places), reach)
 
 
 def join_forests(forests: Sequence[FlatTrees]) -> tuple[Any, ...]:

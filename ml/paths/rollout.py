@@ -191,7 +191,7 @@ class PathModel:
         origin = int(index_start_ms(np.zeros(1, dtype=np.int64), schema.timeframe)[0])
         weekdays = schema.index == "weekdays"
         layout = (candles.step_ms, origin, weekdays, schema.anchor_bars, schema.min_candles, self.kind == "ohlc")
-        sizes = (schema.names.index(REQUIRED), plan.reach, plan.window, plan.outputs)
+        sizes = (schema.names.index(REQUIRED), plan.reach, plan.outputs)
         shrink = np.array(self.shrink, dtype=np.float64)
 
         def run(lo: int, hi: int) -> None:
