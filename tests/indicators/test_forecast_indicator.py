@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from path_models import drifting, register_path
 from scripted_engine import ScriptedEngine, smooth_probabilities
 from scripted_paths import ScriptedPaths
-from trading_runs import MODES, candles_of, indicator_lines, random_bars
+from small_models import with_holes
+from trading_runs import MODES, assert_same_bits, candles_of, indicator_lines, random_bars
 
 from indicators.errors import IndicatorError
 from indicators.forecast import MOST_STEPS, MLForecast
 from ml.engine import PredictionEngine
+from ml.engines import open_engine
 from ml.predictions import Status
 
 CANDLES = candles_of(random_bars(90, 4))
@@ -53,6 +56,18 @@ def test_without_a_model_every_bar_says_so(mode):
     assert found["trusted_steps"].tolist() == [0.0] * 90
     assert np.isnan(found["return_1"]).all()
     assert np.isnan(found["peak_return"]).all()
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "multi_ohlc"])
+def test_every_mode_gives_the_same_bits_with_a_real_model(tmp_path, kind):
+    engine = open_engine(register_path(tmp_path, kind))
+    candles = with_holes(drifting(), 2)
+    candles = candles.slice(0, engine.window_bars + 60)
+    expected = indicator_lines(forecast(engine, steps=(1, 5, 24)), candles)
+    assert {0.0, 1.0} == set(expected["status"].tolist())
+    assert np.isfinite(expected["peak_return"]).any()
+    for mode in (mode for mode in MODES if mode != "batch"):
+        assert_same_bits(indicator_lines(forecast(engine, steps=(1, 5, 24)), candles, mode), expected)
 
 
 def test_the_default_steps_end_with_the_path():
