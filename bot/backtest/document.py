@@ -125,6 +125,7 @@ def _model(bound: BoundModel) -> dict[str, Any]:
         "key": str(model.key),
         "symbol": model.symbol,
         "type": model.model_type,
+        "task": str(model.metadata.get("task", "direction")),
         "version": model.version_id,
         "digest": model.digest,
         "status": str(model.status),

@@ -20,6 +20,7 @@ __all__ = [
     "number",
     "percent",
     "points",
+    "promotion_words",
     "reached_rows",
     "refusal_words",
     "round_trip",
@@ -32,6 +33,14 @@ __all__ = [
 _PLANTED = re.compile(r"planted edge ([0-9.e-]+)")
 _DRIFT = re.compile(r"planted path drift ([0-9.e-]+)")
 _DASH = "–"
+_BASELINES = {
+    "direction": "a coin, the usual direction and the last sign",
+    "price": "a coin, the usual direction and the last sign",
+    "risk": "the usual share of adverse moves, the last outcome and the volatility rule",
+    "volatility": "the two usual forecasts of volatility",
+    "path": "a price that stands still and one that drifts",
+}
+"""What a model of each task must beat to be promoted."""
 
 
 def percent(value: Any, digits: int = 1, *, signed: bool = False) -> str:
@@ -217,16 +226,26 @@ def verdicts(document: Mapping[str, Any]) -> list[str]:
     model = document["model"]
     if model is not None and model["version"] is None:
         lines.append("There is no champion for this model: every bar has status no_model and nothing was opened.")
-    elif model is not None and not model["promoted"]:
-        lines.append(
-            f"The model {model['version']} was NOT promoted: that it beats a coin, the usual direction and the last sign is "
-            "not established. Take this run as an experiment."
-        )
+    lines += promotion_words(document)
     lines += market_words(document)
     lines += strategy_words(document)
     lines += edge_words(document)
     lines += limit_words(document)
     lines += refusal_words(document)
+    return lines
+
+
+def promotion_words(document: Mapping[str, Any]) -> list[str]:
+    """Say which of the models were not promoted, and what is not established of them."""
+    lines = []
+    for role, model in document["models"].items():
+        if model["version"] is None or model["promoted"]:
+            continue
+        which = model["version"] if role == next(iter(document["models"])) else f"{model['version']} ({role})"
+        beaten = _BASELINES.get(model["task"], _BASELINES["direction"])
+        lines.append(
+            f"The model {which} was NOT promoted: that it beats {beaten} is not established. Take this run as an experiment."
+        )
     return lines
 
 
@@ -261,7 +280,8 @@ def sample_words(document: Mapping[str, Any]) -> list[str]:
     seen, bars = document["in_sample_bars"], document["bars"]
     if seen == 0:
         return []
-    until = document["model"]["trained_until"][:16].replace("T", " ")
+    ends = [model["trained_until"] for model in document["models"].values() if model["version"] is not None]
+    until = max(ends)[:16].replace("T", " ")
     if seen >= bars:
         text = (
             f"All {bars:,} bars were in the model's training data (until {until} UTC): nothing here is evidence. "

@@ -15,7 +15,7 @@ from bot.config.loader import parse_config
 from bot.errors import ConfigError
 from bot.home import Home
 from bot.report.page import report_page
-from bot.report.words import market_words, reached_rows, verdicts
+from bot.report.words import market_words, promotion_words, reached_rows, verdicts
 
 TEXT = """\
 name: run
@@ -165,6 +165,19 @@ def test_the_first_role_of_the_strategy_is_scored_whatever_the_order_of_the_conf
     document = result_document(run)
     assert document["model"]["role"] == "direction"
     assert document["out_of_sample"]["n"] > 100
+
+
+def test_every_model_that_was_not_promoted_is_named_with_what_it_did_not_beat(home):
+    models = '{direction: "{symbol}/basic@newest", other: "{symbol}/basic@newest"}'
+    document = result_document(run_backtest(assembled(home, ENHANCED, models=models)))
+    first, second = promotion_words(document)
+    version = document["model"]["version"]
+    assert first.startswith(f"The model {version} was NOT promoted: that it beats a coin,")
+    assert second.startswith(f"The model {version} (other) was NOT promoted")
+    document["models"]["other"]["task"] = "risk"
+    assert "the usual share of adverse moves" in promotion_words(document)[1]
+    document["models"]["direction"]["promoted"] = True
+    assert promotion_words(document) == [promotion_words(document)[-1]]
 
 
 @pytest.mark.parametrize(
