@@ -484,7 +484,7 @@ def test_a_fault_of_the_program_is_one_message(refused, home, monkeypatch):
     def fault(_root):
         raise RuntimeError("not foreseen")
 
-    monkeypatch.setattr(bot.cli.models, "_registry", fault)
+    monkeypatch.setattr(bot.cli.models, "open_registry", fault)
     monkeypatch.delenv("BOT_TRACEBACK", raising=False)
     message = refused(1, "models", "list", home=home)
     assert message.startswith("a fault of this program: RuntimeError: not foreseen (test_bad_input.py:")
@@ -497,7 +497,7 @@ def test_too_little_memory_is_one_message(refused, home, monkeypatch):
     def fault(_root):
         raise MemoryError("Unable to allocate 745. GiB")
 
-    monkeypatch.setattr(bot.cli.models, "_registry", fault)
+    monkeypatch.setattr(bot.cli.models, "open_registry", fault)
     assert refused(1, "models", "list", home=home) == "not enough memory: Unable to allocate 745. GiB"
 
 
