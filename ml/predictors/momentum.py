@@ -127,7 +127,8 @@ class MomentumClassifier:
         fitted = FittedOnnx(graph.to_bytes(_write(graph, scaled, column, machine, gamma)))
         known = slice(None, None, max(1, len(rows) // _PROVEN))
         original = machine.decision_function(mirrored[known].astype(np.float64)) * past[known]
-        prove(original, fitted.scores(rows[known]), what="the support vector machine")
+        weight = float(np.sqrt(np.sum(np.square(machine.dual_coef_))))  # what thousands of rounded terms come to
+        prove(original / weight, fitted.scores(rows[known]) / weight, what="the support vector machine")
         return fitted
 
     @classmethod
@@ -159,8 +160,8 @@ def _thinned(positions: Integers, most: int) -> Integers:
 def _write(graph: Graph, scaled: str, column: int, machine: Any, gamma: float) -> str:
     """Add mirroring and kernel: ``sign * (sum_i a_i exp(-gamma |z - z_i|^2) + b)`` with ``z = sign * row``.
 
-    The kernel is computed in double: the weights are listed positive ones first, and float32 loses the small difference of
-    their large sums. Support vectors are filled up to whole vector registers, since the last few numbers of an array go
+    Exponents and sum are in double: the weights are listed positive ones first, and float32 loses the small difference
+    of their large sums. Support vectors are filled up to whole vector registers, since the last few numbers of an array go
     through another exponential. ``|z|^2`` is a product with ones, for reductions round by where in memory a row begins.
     """
     past = graph.add("Gather", INPUT, graph.constant([column], np.int64), axis=1)
@@ -170,8 +171,9 @@ def _write(graph: Graph, scaled: str, column: int, machine: Any, gamma: float) -
     weights = np.pad(np.asarray(machine.dual_coef_, dtype=np.float64)[0], (0, missing))[:, None]
     vectors = np.pad(vectors, ((0, missing), (0, 0)))
     lengths = -gamma * np.sum(vectors.astype(np.float64) ** 2, axis=1)[None]
-    mirrored = graph.double(graph.add("Mul", scaled, sign))
-    products = graph.add("MatMul", mirrored, graph.double(graph.constant(vectors.T)))
+    single = graph.add("Mul", scaled, sign)
+    mirrored = graph.double(single)
+    products = graph.double(graph.add("MatMul", single, graph.constant(vectors.T)))
     ones = graph.constant(np.ones((vectors.shape[1], 1)), np.float64)
     own = graph.add("MatMul", graph.add("Mul", mirrored, mirrored), ones)
     exponent = graph.add("Mul", products, graph.constant(2 * gamma, np.float64))
