@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from html import unescape
 
+import path_models
 import pytest
 from backtest_runs import small_home
 
@@ -14,6 +15,7 @@ from bot.backtest.run import run_backtest
 from bot.config.loader import parse_config
 from bot.errors import ConfigError
 from bot.home import Home
+from bot.market.store import CandleStore
 from bot.report.page import report_page
 from bot.report.words import market_words, promotion_words, reached_rows, verdicts
 
@@ -178,6 +180,53 @@ def test_every_model_that_was_not_promoted_is_named_with_what_it_did_not_beat(ho
     assert "the usual share of adverse moves" in promotion_words(document)[1]
     document["models"]["direction"]["promoted"] = True
     assert promotion_words(document) == [promotion_words(document)[-1]]
+
+
+@pytest.fixture(scope="module")
+def path_home(tmp_path_factory) -> Home:
+    """A home with a market whose drift lasts, and a model of its paths."""
+    home = Home(tmp_path_factory.mktemp("paths"))
+    CandleStore(home.candles).write(path_models.drifting(), path_models.path_key("autoregressive").symbol, "local")
+    path_models.register_path(home.models)
+    return home
+
+
+PATHS = {
+    "strategy": "MLPredictive",
+    "params": "{min_predicted_return: 0.001, confidence_threshold: 0.5, exit_return: -0.01, exit_confidence: 0.3}",
+    "models": '{forecast: "{symbol}/autoregressive@newest"}',
+}
+
+
+def path_assembly(home, **changes):
+    symbol = path_models.path_key("autoregressive").symbol
+    text = TEXT.format(**{**PATHS, **changes}).replace("[BTCUSDT]", f"[{symbol}]")
+    return assemble_backtest(parse_config(text, "run.yaml"), symbol, home)
+
+
+def test_over_a_model_of_paths_it_trades_within_the_trusted_steps(path_home):
+    run = run_backtest(path_assembly(path_home))
+    engine = run.assembly.models[0].engine
+    assert engine.trusted_steps > 0
+    closed = [trade for trade in run.trades if trade.is_closed]
+    assert len(closed) > 5
+    document = json.loads(json.dumps(result_document(run)))
+    assert document["model"]["task"] == "path"
+    assert document["strategy"]["untrusted_bars"] == 0
+    assert document["decisions"]["exits_by_peak"] > 0
+    again = path_assembly(path_home)
+    again.cerebro.run(runonce=False)
+    assert tuple(again.broker.fills) == run.fills
+    if not document["decisions"].get("kept_until_a_new_peak"):
+        longest = max((trade.exit_ms - trade.entry_ms) // 3_600_000 for trade in closed)
+        assert longest <= engine.trusted_steps
+
+
+def test_roles_of_paths_and_of_single_predictions_are_told_apart(home, path_home):
+    with pytest.raises(ConfigError, match="reads the path of the role 'forecast', but BTCUSDT/basic@newest says price"):
+        assembled(home, PREDICTIVE, models='{forecast: "{symbol}/basic@newest"}')
+    run = run_backtest(path_assembly(path_home, models='{prediction: "{symbol}/autoregressive@newest"}'))
+    assert len(run.fills) > 5
 
 
 @pytest.mark.parametrize(
