@@ -78,3 +78,45 @@ def test_links_lead_somewhere(page):
 
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing
+
+
+def requirements():
+    """Return the rows of ``docs/requirements.md``: numbers, and the cells after them."""
+    rows = []
+    for line in (ROOT / "docs" / "requirements.md").read_text().splitlines():
+        if not line.startswith("| R"):
+            continue
+        label, *cells = (cell.strip() for cell in line.strip("|").split(" | "))
+        numbers = []
+        for part in label.strip("| ").split(", "):
+            first, _, last = part.replace("R", "").partition("-")
+            numbers += range(int(first), int(last or first) + 1)
+        rows.append((numbers, cells))
+    return rows
+
+
+def test_every_requirement_is_accounted_for_once():
+    found = [number for numbers, _ in requirements() for number in numbers]
+    assert sorted(found) == [*range(9, 53), *range(85, 149), *range(157, 207)]
+
+
+def test_what_the_requirements_point_at_exists():
+    pointed = set()
+    for _, cells in requirements():
+        assert len(cells) == 2
+        assert all(cells)
+        pointed |= set(
+            re.findall(r"`?((?:bot|docs|indicators|ml|registry|scripts|strategies|tests)/[\w./-]+\w)`?", cells[1])
+        )
+    assert len(pointed) > 40
+    assert [place for place in sorted(pointed) if not (ROOT / place).exists()] == []
+
+
+def test_commands_that_the_requirements_name_exist():
+    for _, cells in requirements():
+        for words in re.findall(r"`bot ((?:[a-z]+ ?)+)", cells[1]):
+            command = typer.main.get_command(app)
+            for word in words.split():
+                if hasattr(command, "commands"):
+                    assert word in command.commands, f"bot {words}"
+                    command = command.commands[word]
