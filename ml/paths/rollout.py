@@ -140,9 +140,11 @@ class PathModel:
         self.schema.require_columns(candles)
         out = np.full((len(places), steps, 1 if self.kind == "close" else 4), np.nan)
         seen = np.full((len(places) if seen_steps else 0, seen_steps, len(self.schema.names)), np.nan, dtype=np.float32)
-        starts, span = self._starts(candles, places)
-        if len(starts[0]):
-            self._roll(candles, starts, span, threads, out, seen)
+        if len(places):
+            candles, places = self._cut(candles, places)
+            starts, span = self._starts(candles, places)
+            if len(starts[0]):
+                self._roll(candles, starts, span, threads, out, seen)
         return (out[:, :, 0] if self.kind == "close" else out), seen
 
     @cached_property
@@ -152,6 +154,18 @@ class PathModel:
     @cached_property
     def _forest(self) -> tuple[Any, ...]:
         return join_forests(self.forests)
+
+    def _cut(self, candles: Candles, places: Integers) -> tuple[Candles, Integers]:
+        """Return the candles that the starts need and the positions in them, where that is a small part of all."""
+        schema = self.schema
+        low, high = int(places.min()), int(places.max())
+        number = block_index(candles, schema.index)[low] // schema.anchor_bars
+        borders = np.array([(number - 1) * schema.anchor_bars], dtype=np.int64)
+        start_ms = int(index_start_ms(borders, schema.timeframe, schema.index)[0])
+        first = int(np.searchsorted(candles.open_ms, start_ms))
+        if 2 * (high + 1 - first) > len(candles):
+            return candles, places
+        return candles.between(start_ms, int(candles.open_ms[high]) + 1), places - first
 
     def _starts(self, candles: Candles, places: Integers) -> tuple[tuple[Integers, ...], tuple[int, int]]:
         """Return position, row of the result, slice, block and index of each start that has features, in order of time.
