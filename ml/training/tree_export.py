@@ -260,6 +260,7 @@ def proof_rows(rows: Rows, trees: Sequence[TreeNodes], *, seed: int = 0) -> Rows
     """
     generator = np.random.default_rng(seed)
     plain = rows[generator.integers(0, len(rows), _PROOF_ROWS)]
+    plain[np.abs(plain) <= _ZERO] = 0.0
     holes = plain.copy()
     holes[generator.random(holes.shape) < 0.2] = np.nan
     features = np.concatenate([tree.feature[tree.left >= 0] for tree in trees])
