@@ -183,7 +183,7 @@ def test_without_the_library_the_message_says_what_to_install(family, library, r
 
 
 def test_numbers_next_to_nothing_are_zero_and_no_obstacle(plain):
-    """LightGBM takes values up to 1e-35 for zero, XGBoost does not: no feature comes so close, and none may end a training."""
+    """LightGBM takes values up to 1e-35 for zero, XGBoost does not: none may end a training."""
     rows = plain.rows.copy()
     rows[::3, 3], rows[1::3, 3] = 1e-40, -1e-40
     fitted = DirectionPredictor({"n_estimators": 10}).fit(replace(plain, rows=rows), known(plain), seed=0, threads=1)
