@@ -116,6 +116,7 @@ def _pair(report: Report, pair: list[StrategyModel]) -> dict[str, Any]:
     report.table(title, ("figure", *names, "difference", "95 % interval"), _rows(found))
     verdict = found.verdict(*names)
     report.line(f"{verdict[0].upper()}{verdict[1:]}." if verdict[0].islower() else f"{verdict}.")
+    report.line("This speaks of these two versions, not of their types: another seed of training moves the loss as well.")
     return {"a": str(a), "b": str(b), **found.to_dict(), "verdict": verdict}
 
 
