@@ -94,7 +94,10 @@ def by_prefix(
 def not_found(shelf: Shelf, timeframe: str | None, shelves: Sequence[Shelf]) -> ModelNotFound:
     """Build the error for a model that is not there: what is, what is near, how to train it."""
     frames_of = {each: frames for each in shelves if (frames := _timeframes(each))}
-    train = f"bot train model {shelf.symbol} --type {shelf.model_type} --timeframe {timeframe or '1h'}"
+    make = f"train model {shelf.symbol} --type {shelf.model_type}"
+    if shelf.model_type == "ensemble":  # made of registered models, not trained
+        make = f"ensemble create {shelf.symbol} --members basic@latest,direction@latest"
+    train = f"bot {make} --timeframe {timeframe or '1h'}"
     frames = frames_of.get(shelf, [])
     wanted = f"{shelf.symbol}/{timeframe}/{shelf.model_type}" if timeframe else shelf.name
     if frames:
@@ -105,7 +108,9 @@ def not_found(shelf: Shelf, timeframe: str | None, shelves: Sequence[Shelf]) -> 
         symbols = sorted({each.symbol for each in frames_of})
         hint = suggestion(shelf.symbol, symbols)
         hint += f"; known symbols: {', '.join(symbols[:8])}" if symbols else "; the registry is empty"
-    return ModelNotFound(f"no model {wanted} in {shelf.root}{hint}; train it with '{train}'")
+    return ModelNotFound(
+        f"no model {wanted} in {shelf.root}{hint}; {'make' if shelf.model_type == 'ensemble' else 'train'} it with '{train}'"
+    )
 
 
 def _timeframes(shelf: Shelf) -> list[str]:

@@ -81,10 +81,9 @@ def create(
     for note in notes:
         report.line(f"Note: {note}.")
     _print_verdict(report, result.comparison, result.gate.reason)
+    command = f"bot ensemble activate {bundle.symbol} --timeframe {bundle.timeframe}"
     report.line(f"Registered as {bundle.version_id} in {bundle.path}")
-    report.line(
-        f"Use it as {bundle.symbol}/{_TYPE}@newest, or make it the champion: bot ensemble activate {bundle.symbol}"
-    )
+    report.line(f"Use it as {bundle.symbol}/{_TYPE}@newest, or make it the champion: {command}")
     report.document(
         {
             "key": str(predictor.key),

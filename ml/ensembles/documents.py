@@ -152,6 +152,7 @@ def versus_words(comparison: Mapping[str, Any], against: str) -> str:
         return f"Against {other}: no bars to compare on"
     unit = "thousandths of QLIKE" if comparison["kind"] == "volatility" else "millinats of log-loss"
     verdict = "better than chance explains" if found["better"] else "no more than chance explains"
+    verdict = "worse than chance explains" if found["high"] < 0 else verdict
     return (
         f"Against {other}: {1000 * found['mean']:+.3f} {unit} saved a bar "
         f"({1000 * found['low']:+.3f} to {1000 * found['high']:+.3f}, n = {found['n']:,}): {verdict}"

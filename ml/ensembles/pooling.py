@@ -200,14 +200,18 @@ def stack(stated: Floats, happened: Flags, centres: Floats | None = None) -> tup
     logits = np.log(stated / (1.0 - stated)) - offset[:, None]
     size = np.sqrt(np.mean(logits * logits, axis=0))
     size[size == 0.0] = 1.0  # a member without any opinion: its weight stays 0
-    table = np.column_stack([np.ones(len(logits)), logits / size])
+    columns = [np.ones(len(logits)), *(np.ascontiguousarray(column) for column in (logits / size).T)]
     sign = np.where(happened, 1.0, -1.0)
 
     def loss(theta: Floats) -> tuple[float, Floats]:
-        margin = sign * (offset + (table * theta).sum(axis=1))
-        wrong = np.exp(-np.logaddexp(0.0, margin))
-        value = float(np.logaddexp(0.0, -margin).sum() + 0.5 * _RIDGE * np.sum(theta * theta))
-        return value, -(table * (sign * wrong)[:, None]).sum(axis=0) + _RIDGE * theta
+        fitted = offset.copy()
+        for weight, column in zip(theta, columns, strict=True):
+            fitted += weight * column
+        margin = sign * fitted
+        small = np.exp(-np.abs(margin))
+        value = float(np.sum(np.log1p(small) - np.minimum(margin, 0.0)) + 0.5 * _RIDGE * np.sum(theta * theta))
+        wrong = sign * np.where(margin > 0, small, 1.0) / (1.0 + small)
+        return value, np.array([-float(np.sum(wrong * column)) for column in columns]) + _RIDGE * theta
 
     members = logits.shape[1]
     bounds = [(None, None), *[(0.0, None)] * members]

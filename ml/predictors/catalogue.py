@@ -54,6 +54,8 @@ def architectures(name: str) -> dict[str, type[Predictor]]:
         With the known types and the nearest one.
     """
     found = {family.architecture: family for family in PREDICTORS if family.type_name == name}
+    if name == "ensemble":
+        raise UnknownPredictor("an ensemble is made of registered models, not trained: see bot ensemble create --help")
     if not found:
         known = predictor_names()
         raise UnknownPredictor(f"{name!r} is not a model type{suggestion(name, known)} (known: {', '.join(known)})")

@@ -107,6 +107,7 @@ def test_words_for_a_person(home, made, capsys):
     members = f"basic@{made[1]},basic@{made[2]}"
     assert run(home, "create", "BTCUSDT", "--members", members, "--method", "stacking", as_json=False) == 0
     text = capsys.readouterr().out
+    assert "bot ensemble activate BTCUSDT --timeframe 1h" in text
     for words in ("common bars", "best member", "plain mean", "how alike", "weight 0.500", "stacking needs 2,000"):
         assert words in text
     assert run(home, "test", "BTCUSDT", as_json=False) == 0
@@ -141,7 +142,7 @@ def test_methods_and_weights(home, made, capsys, method):
         (["create", "BTCUSDT", "--members", "basic,basic@newest", "--weights", "1,b"], 2, "expected numbers"),
         (["create", "BTCUSDT", "--members", "basic,basic@newest", "--weights", "1"], 2, "1 weights for 2 members"),
         (["create", "BTCUSDT", "--members", "basic,basic@newest", "--timeframe", "4h"], 2, "4h"),
-        (["test", "BTCUSDT"], 2, "no model BTCUSDT/1h/ensemble"),
+        (["test", "BTCUSDT"], 2, "make it with 'bot ensemble create BTCUSDT"),
         (["test", "BTCUSDT", "--name", "mine"], 2, "no ensemble is called 'mine' (known: none)"),
         (["test", "BTCUSDT", "--days-back", "0"], 2, "days-back"),
         (["activate", "BTCUSDT"], 2, "no model BTCUSDT/1h/ensemble"),
@@ -154,6 +155,12 @@ def test_wrong_requests_say_what_is_right_and_leave_nothing(home, capsys, words,
     assert "Traceback" not in captured.err
     assert json.loads(captured.out)["exit_code"] == code
     assert not (home / "models" / "BTCUSDT" / "ensemble").exists()
+
+
+def test_an_ensemble_is_not_trained(home, capsys):
+    for words in (["train", "model", "BTCUSDT"], ["train", "search", "BTCUSDT"]):
+        assert main([*words, "--type", "ensemble", "--home", str(home), "--json"]) == 2
+        assert "bot ensemble create" in document(capsys)["error"]
 
 
 def test_an_ensemble_whose_member_is_gone_cannot_be_activated(home, made, capsys):
@@ -169,7 +176,8 @@ def test_a_backtest_trades_on_an_ensemble(home, made, capsys, tmp_path):
     assert run(home, "create", "BTCUSDT", "--members", f"basic@{made[1]},basic@{made[2]}") == 0
     config = tmp_path / "config.yaml"
     config.write_text(
-        "name: together\nstrategy: MLBasic\nsymbols: [BTCUSDT]\ntimeframe: 1h\nmodels:\n  prediction: '{symbol}/ensemble@newest'\n"
+        "name: together\nstrategy: MLBasic\nsymbols: [BTCUSDT]\ntimeframe: 1h\n"
+        "models:\n  prediction: '{symbol}/ensemble@newest'\n"
         "params:\n  enter: 0.55\n  exit: 0.5\n  min_edge: none\ndata:\n  start: 2018-04-01\n"
         "broker:\n  cash: 10000\n  commission: 0\n",
         encoding="utf-8",
