@@ -41,6 +41,16 @@ class FittedTrees:
     threads: int = 1
 
     @property
+    def model(self) -> Any:
+        """The booster, with LightGBM's own ``feature_importance()`` and ``predict()``."""
+        return self.booster
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Features in the order of the columns."""
+        return self.names
+
+    @property
     def sequence(self) -> int:
         """Rows that one score reads: the bar's own."""
         return 1

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 from feature_identity import Reference, bits
 from hypothesis import given, settings
@@ -184,6 +185,10 @@ def test_a_trained_bundle_carries_the_series_in_its_self_test_and_forgets_nothin
     changed[80:] = 100 - changed[80:]
     end = int(np.searchsorted(candles.open_ms + HOUR, days[80]))
     before = bundle.predict_candles(joined)
+    frame = pd.DataFrame(
+        {"timestamp": joined.open_ms, **joined.columns}
+    )  # a frame with the column is as good as candles
+    assert bundle.predict_candles(Candles.from_frame(frame, "1h")).values.tobytes() == before.values.tobytes()
     after = bundle.predict_candles(join_sentiment(candles, days, changed))
     assert before.values[:end].tobytes() == after.values[:end].tobytes()
     assert before.values[end:].tobytes() != after.values[end:].tobytes()

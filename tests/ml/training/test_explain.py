@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 
 import lightgbm
 import numpy as np
 import pytest
+from planted_data import planted_dataset
 from small_models import FEATURES, bundle_files, market
 
 from ml.bundles import open_files
 from ml.errors import BrokenModel
 from ml.lightgbm_text import parse_lightgbm
+from ml.predictors.basic import BasicPredictor
+from ml.predictors.direction import DirectionPredictor
+from ml.predictors.risk import RiskScorer
 from ml.runners import LightGBMRunner
 from ml.training.explain import contributions, gain_importance, tree_file
 
@@ -76,6 +81,27 @@ def test_the_planted_feature_has_the_largest_share():
     assert set(shares) == set(FEATURES)
     assert sum(shares.values()) == pytest.approx(1.0)
     assert max(shares, key=shares.__getitem__) == "taker_imbalance_20"
+
+
+@pytest.mark.parametrize("family", [DirectionPredictor, RiskScorer])
+def test_exported_trees_of_other_libraries_are_explained_alike(family):
+    dataset = planted_dataset(900, edge=0.25, features=5)
+    rose = np.where(np.isfinite(dataset.returns), dataset.returns > 0, np.nan)
+    dataset = dataclasses.replace(dataset, outcome=rose if family.task == "risk" else None)
+    positions = np.flatnonzero(dataset.labelled)[:700]
+    files = family({"n_estimators": 12}).fit(dataset, positions, seed=0, threads=1).to_files()
+    shares = gain_importance(files["model.txt"])
+    assert max(shares, key=shares.__getitem__) == "feature_0"
+    for row in dataset.rows[10:20]:
+        found = contributions(files["model.txt"], row)
+        assert found.base + sum(found.values.values()) == pytest.approx(found.score, abs=1e-9)
+        assert found.score == LightGBMRunner.from_text(files["model.txt"]).scores(row[None])[0]
+
+
+def test_a_fitted_model_answers_under_the_usual_names():
+    fitted = BasicPredictor.from_files(bundle_files())
+    assert fitted.feature_names == parse_lightgbm(text()).feature_names
+    assert len(fitted.model.feature_importance()) == len(fitted.feature_names)
 
 
 def test_trees_that_count_no_rows_cannot_be_taken_apart():
