@@ -27,8 +27,8 @@ from registry.store import PredictionModelRegistry
 
 __all__ = ["FAMILIES", "measure", "train_family"]
 
-BARS = 17_520
-_SMALL = {"epochs": 10, "device": "cpu"}
+BARS = 35_040
+_SMALL = {"epochs": 15, "device": "cpu"}
 FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "momentum-svm": ("momentum", "svm", {}),
     "price_nn-mlp": ("price_nn", "mlp", _SMALL),
