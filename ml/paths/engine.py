@@ -82,7 +82,7 @@ class PathEngine(PredictionEngine):
         opened = model.runner if model.open_runner is not None else open_path_runner(model)
         self._paths: PathBundle = opened if isinstance(opened, PathBundle) else open_path_runner(model)
         self._recalled = PathRecall(cache, model.digest, self._paths)
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or _cores()
 
     @property
     def horizon(self) -> int:
@@ -351,6 +351,11 @@ class PathEngine(PredictionEngine):
         if kind not in self._failures:
             self._failures.add(kind)
             _LOG.error("%s: no path from %s: %s", self.name, format_ms(open_ms), kind, exc_info=error)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _runs(blocks: Blocks, valid: Flags, expired: int) -> list[tuple[int, int]]:

@@ -41,6 +41,8 @@ class Path:
     returns, confidence, low, high : float64 arrays, shape (s,)
         Log return from ``close``; probability that its direction is right, 0.5 beyond the trusted steps; 90 % band of the
         close.
+    start_ms : int
+        When the bar closes that the path starts from, milliseconds UTC; 0 without an answer.
     """
 
     open_ms: int
@@ -73,7 +75,7 @@ class Path:
             rows.append(
                 {
                     "step": i + 1,
-                    "minutes_ahead": (int(self.close_ms[i]) - self.start_ms) / 60_000,
+                    "minutes_ahead": (int(self.close_ms[i]) - self.start_ms) // 60_000,
                     "timestamp": format_ms(int(self.close_ms[i])),
                     "predicted_open": opened,
                     "predicted_high": high,

@@ -201,3 +201,42 @@ def test_arguments_out_of_range_are_refused(arguments, message) -> None:
 def test_a_price_of_too_few_ticks_is_an_error() -> None:
     with pytest.raises(InvalidCandles, match="use fewer bars"):
         synthetic_candles(20_000, timeframe="1d", start_price=2.0)
+
+
+def test_no_path_drift_is_the_market_without_one() -> None:
+    assert (
+        synthetic_candles(2_000, seed=7, edge=0.03, path_drift=0.0).digest
+        == synthetic_candles(2_000, seed=7, edge=0.03).digest
+    )
+    drifting = synthetic_candles(2_000, seed=7, edge=0.03, path_drift=0.2)
+    still = synthetic_candles(2_000, seed=7, edge=0.03)
+    assert drifting.digest != still.digest
+    np.testing.assert_array_equal(drifting.volume, still.volume)  # the drift decides signs and nothing else
+    np.testing.assert_array_equal(drifting.taker_buy_base, still.taker_buy_base)
+
+
+@pytest.mark.parametrize("bars", [1, 25, 999])
+def test_a_longer_drifting_series_begins_with_the_shorter_one(bars) -> None:
+    long, short = (synthetic_candles(count, seed=3, path_drift=0.2) for count in (1_000, bars))
+    np.testing.assert_array_equal(short.close, long.close[:bars])
+    np.testing.assert_array_equal(short.high, long.high[:bars])
+
+
+def test_a_path_drift_shows_in_signs_as_long_as_it_says() -> None:
+    agreement = {1: [], 20: [], 100: []}
+    for seed in range(6):
+        candles = synthetic_candles(BARS, edge=0.0, path_drift=0.1, seed=seed)
+        signs = np.sign(candles.close - candles.open)
+        for lag, found in agreement.items():
+            found.append(np.mean(signs[lag:] * signs[:-lag]))
+    for lag, found in agreement.items():  # E[s_t s_{t+lag}] = (2 drift)^2 0.98^lag, a little less where chances are cut
+        assert np.mean(found) == pytest.approx(0.04 * 0.98**lag, abs=0.004), lag
+    none = synthetic_candles(BARS, path_drift=0.0, seed=1)
+    signs = np.sign(none.close - none.open)
+    assert abs(np.mean(signs[1:] * signs[:-1])) < 0.016
+
+
+@pytest.mark.parametrize("drift", [-0.1, 0.6, float("nan")])
+def test_a_path_drift_out_of_range_is_refused(drift) -> None:
+    with pytest.raises(ValueError, match="path_drift is"):
+        synthetic_candles(10, path_drift=drift)
