@@ -171,7 +171,10 @@ def test_the_first_role_of_the_strategy_is_scored_whatever_the_order_of_the_conf
 
 def test_every_model_that_was_not_promoted_is_named_with_what_it_did_not_beat(home):
     models = '{direction: "{symbol}/basic@newest", other: "{symbol}/basic@newest"}'
-    document = result_document(run_backtest(assembled(home, ENHANCED, models=models)))
+    run = run_backtest(assembled(home, ENHANCED, models=models))
+    document = result_document(run)
+    chip = f"other: BTCUSDT/basic {document['model']['version']}, not promoted"
+    assert chip in report_page(run, document).replace("\N{NO-BREAK SPACE}", " ")
     first, second = promotion_words(document)
     version = document["model"]["version"]
     assert first.startswith(f"The model {version} was NOT promoted: that it beats a coin,")
