@@ -99,7 +99,7 @@ def read_folder(path: Path) -> ForeignFolder:
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}: expected one with model.txt or model.onnx and config.json")
     models = _models(path)
-    unsafe = sorted(file for file in path.rglob("*") if file.suffix.lower() in _PICKLED)
+    unsafe = sorted(file for depth in ("*", "*/*") for file in path.glob(depth) if file.suffix.lower() in _PICKLED)
     if not models:
         raise ImportRefused(_why_not(path, unsafe))
     notes = [f"{file.relative_to(path)} {_PICKLED[file.suffix.lower()]}: it was not read" for file in unsafe]
