@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 
@@ -268,3 +270,16 @@ def test_members_of_other_candles_are_refused(tmp_path):
     third = registry.register(KEY, {**member_files(1, bars=2_400), RECORD_FILE: moved.to_parquet()}, at=AT)
     with pytest.raises(InvalidParameter, match=r"different candles \(the bar of 2018-.* differs\)"):
         EnsemblePredictor([first, third]).build(at=AT, code_version="test")
+
+
+def test_serving_loads_no_library_of_training(homes):
+    script = (
+        "import sys; from ml.engines import open_bundle, open_engine; from registry.store import PredictionModelRegistry\n"
+        f"registry = PredictionModelRegistry({str(homes['stacking'].path.parents[2])!r}, open_bundle)\n"
+        "model = registry.select_bundle(symbol='BTCUSDT', model_type='ensemble', timeframe='1h', version='newest')\n"
+        "engine = open_engine(model); engine.predict_newest\n"
+        "names = ('lightgbm', 'sklearn', 'xgboost', 'tensorflow', 'optuna', 'pandas', 'ml.training', 'ml.predictors')\n"
+        "print([name for name in names if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
