@@ -15,7 +15,8 @@ import numpy as np
 from ml.errors import NotEnoughBars, SchemaMismatch
 from ml.evaluation import log_loss
 from ml.intervals import MeanInterval, mean_interval
-from ml.record import OutOfSample, RiskRecord, VolatilityRecord
+from ml.paths.record import PATHS_FILE, PathRecord
+from ml.record import RECORD_FILE, OutOfSample, RiskRecord, VolatilityRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +26,18 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["FAMILIES_OF_TASKS", "Comparison", "compare_records", "read_record"]
+__all__ = ["FAMILIES_OF_TASKS", "AnyRecord", "Comparison", "compare_records", "read_record", "record_file"]
 
 FAMILIES_OF_TASKS = {
     "direction": "direction",
     "price": "direction",
     "risk": "risk",
     "volatility": "volatility",
+    "path": "path",
 }
 """Tasks whose records may be compared: those with the same value answer the same question."""
+
+AnyRecord = OutOfSample | RiskRecord | VolatilityRecord | PathRecord
 
 _LEAST_ROWS = 30
 _SMALLEST = 1e-300
@@ -50,7 +54,7 @@ class Comparison:
     first_ms, last_ms : int
         Open times of the first and the last.
     unit : str
-        Of the loss: ``nats`` for probabilities, ``QLIKE`` for volatilities.
+        Of the loss: ``nats`` for probabilities, ``QLIKE`` for volatilities, ``sigma^2`` for paths.
     loss_a, loss_b : float
         Mean losses.
     gain : MeanInterval
@@ -103,7 +107,12 @@ class Comparison:
         return {**asdict(self), "tied": self.tied, "better": self.better}
 
 
-def read_record(task: str, content: bytes) -> OutOfSample | RiskRecord | VolatilityRecord:
+def record_file(task: str) -> str:
+    """Return the name of the bundle's file that holds the out-of-sample record of a task."""
+    return PATHS_FILE if task == "path" else RECORD_FILE
+
+
+def read_record(task: str, content: bytes) -> AnyRecord:
     """Read the out-of-sample record of a bundle of that task.
 
     Raises
@@ -118,15 +127,18 @@ def read_record(task: str, content: bytes) -> OutOfSample | RiskRecord | Volatil
         raise SchemaMismatch(
             f"models of the task {task} cannot be compared bar by bar: only those of {', '.join(FAMILIES_OF_TASKS)}"
         )
+    if kind == "path":
+        return PathRecord.from_parquet(content)
     if kind == "risk":
         return RiskRecord.from_parquet(content)
     return VolatilityRecord.from_parquet(content) if kind == "volatility" else OutOfSample.from_parquet(content)
 
 
-def compare_records(
-    a: OutOfSample | RiskRecord | VolatilityRecord, b: OutOfSample | RiskRecord | VolatilityRecord
-) -> Comparison:
+def compare_records(a: AnyRecord, b: AnyRecord) -> Comparison:
     """Compare two records on the rows that both counted.
+
+    Paths are compared over their first steps, as many as lie between two starts, so that they do not overlap: by the mean of
+    ``(r_h - f_h)^2 / (sigma^2 h)``.
 
     Raises
     ------
@@ -138,15 +150,21 @@ def compare_records(
     """
     if type(a) is not type(b):
         raise SchemaMismatch("the two models answer different questions: there is no loss that is common to both")
-    rows_a, rows_b = np.flatnonzero(a.counted), np.flatnonzero(b.counted)
-    times, here, there = np.intersect1d(a.open_ms[rows_a], b.open_ms[rows_b], assume_unique=True, return_indices=True)
+    left: Any = a
+    right: Any = b
+    if isinstance(a, PathRecord) and isinstance(b, PathRecord):
+        left, right = _Paths.pair(a, b)
+    rows_a, rows_b = np.flatnonzero(left.counted), np.flatnonzero(right.counted)
+    times, here, there = np.intersect1d(
+        left.open_ms[rows_a], right.open_ms[rows_b], assume_unique=True, return_indices=True
+    )
     if len(times) < _LEAST_ROWS:
         raise NotEnoughBars(
             f"{len(times)} bars are counted in both out-of-sample records, at least {_LEAST_ROWS} are needed: "
             "train both on candles of the same time"
         )
     rows_a, rows_b = rows_a[here], rows_b[there]
-    said_a, said_b = _Said.of(a, rows_a), _Said.of(b, rows_b)
+    said_a, said_b = _Said.of(left, rows_a), _Said.of(right, rows_b)
     if not np.allclose(said_a.outcome, said_b.outcome, rtol=1e-9, atol=1e-12):
         row = int(np.argmax(~np.isclose(said_a.outcome, said_b.outcome, rtol=1e-9, atol=1e-12)))
         raise SchemaMismatch(
@@ -166,7 +184,7 @@ def compare_records(
         rows=len(times),
         first_ms=int(times[0]),
         last_ms=int(times[-1]),
-        unit="QLIKE" if isinstance(a, VolatilityRecord) else "nats",
+        unit=_UNITS.get(type(left), "nats"),
         loss_a=float(said_a.loss.mean()),
         loss_b=float(said_b.loss.mean()),
         gain=mean_interval(said_b.loss - said_a.loss),
@@ -210,8 +228,40 @@ def _volatility(record: VolatilityRecord, rows: Integers) -> tuple[Floats, Float
     return np.log(square) + realised**2 / square, realised, None
 
 
+@dataclass(frozen=True, eq=False)
+class _Paths:
+    """The first steps of paths: what came, and the error in units of the volatility that a random walk would have there."""
+
+    open_ms: Integers
+    error: Floats
+    outcome: Floats
+    counted: npt.NDArray[np.bool_]
+
+    @classmethod
+    def pair(cls, a: PathRecord, b: PathRecord) -> tuple[_Paths, _Paths]:
+        """Return both records cut to the steps that lie between two common starts."""
+        common = np.intersect1d(a.k, b.k)
+        spacing = int(np.median(np.diff(common))) if len(common) > 1 else 1
+        steps = max(1, min(a.steps, b.steps, spacing))
+        return cls._cut(a, steps), cls._cut(b, steps)
+
+    @classmethod
+    def _cut(cls, record: PathRecord, steps: int) -> _Paths:
+        unit = record.sigma[:, None] * np.sqrt(np.arange(1, steps + 1))
+        outcome = record.outcomes()[:, :steps]
+        error = (outcome - record.forecasts()[:, :steps]) / unit
+        counted: npt.NDArray[np.bool_] = np.isfinite(error.sum(axis=1))
+        return cls(record.open_ms, error, outcome, counted)
+
+
+def _paths(record: _Paths, rows: Integers) -> tuple[Floats, Floats, None]:
+    return (record.error[rows] ** 2).mean(axis=1), record.outcome[rows].mean(axis=1), None
+
+
+_UNITS: dict[type, str] = {VolatilityRecord: "QLIKE", _Paths: "sigma^2"}
 _READERS: dict[type, Callable[..., tuple[Floats, Floats, Floats | None]]] = {
     OutOfSample: _direction,
     RiskRecord: _risk,
     VolatilityRecord: _volatility,
+    _Paths: _paths,
 }

@@ -116,7 +116,9 @@ def _pair(report: Report, pair: list[StrategyModel]) -> dict[str, Any]:
     report.table(title, ("figure", *names, "difference", "95 % interval"), _rows(found))
     verdict = found.verdict(*names)
     report.line(f"{verdict[0].upper()}{verdict[1:]}." if verdict[0].islower() else f"{verdict}.")
-    report.line("This speaks of these two versions, not of their types: another seed of training moves the loss as well.")
+    report.line(
+        "This speaks of these two versions, not of their types: another seed of training moves the loss as well."
+    )
     return {"a": str(a), "b": str(b), **found.to_dict(), "verdict": verdict}
 
 
@@ -154,12 +156,12 @@ def _check_comparable(a: StrategyModel, b: StrategyModel) -> None:
 
 
 def _record(model: StrategyModel) -> Any:
-    from ml.comparison import read_record
-    from ml.record import RECORD_FILE
+    from ml.comparison import read_record, record_file
 
-    if RECORD_FILE not in model.manifest.files:
+    task = str(model.metadata.get("task", "direction"))
+    if record_file(task) not in model.manifest.files:
         raise UsageError(f"{model} has no out-of-sample record: it cannot be compared bar by bar")
-    return read_record(str(model.metadata.get("task", "direction")), model.read(RECORD_FILE))
+    return read_record(task, model.read(record_file(task)))
 
 
 def _rows(found: Comparison) -> list[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -47,6 +47,8 @@ def import_model(
     computed on other candles. It cannot be refitted, so nothing before the end of its training counts.
     """
     from bot.importing import read_folder
+    from bot.market.sentiment import SentimentStore
+    from bot.market.side_series import features_need_sentiment
     from bot.market.store import CandleStore
     from bot.version import code_version
     from ml.training.importing import validate_foreign
@@ -58,11 +60,14 @@ def import_model(
     model = _readable(folder, key)
     ended = _trained_until(folder, trained_until)
     with progress("Reading candles") as update:
-        series = _with_columns(CandleStore(place.candles).read(key.symbol, key.timeframe, exchange), model, place)
+        series = CandleStore(place.candles).read(key.symbol, key.timeframe, exchange)
+        joined = SentimentStore(place.candles).read() if features_need_sentiment(model.names) else None
+        candles = series.candles if joined is None else joined.join(series.candles)
         update(0.1, "features and labels")
     settings = TrainingSettings(
         horizon=horizon or folder.horizon or 1,
         exchange=series.exchange,
+        sentiment=None if joined is None else joined.name,
         first_ms=ended,
         plots=True,
         robustness=False,
@@ -71,7 +76,7 @@ def import_model(
     moment = datetime.now(UTC)
     with progress("Judging") as update:
         result = validate_foreign(
-            model, series.candles, key, settings,
+            model, candles, key, settings,
             trained_until_ms=ended, origin=origin, at=moment, code_version=code_version(), progress=update,
         )  # fmt: skip
     _register(Report(as_json=as_json), place, key, folder, result, moment)
@@ -156,13 +161,6 @@ def _trained_until(folder: ForeignFolder, option: str | None) -> int:
             "config.json, or state it with --trained-until"
         )
     return max(moment for moment in (stated, folder.trained_until_ms) if moment is not None)
-
-
-def _with_columns(series: Any, model: ForeignModel, place: Home) -> Any:
-    from bot.market.sentiment import SentimentStore
-    from bot.market.side_series import features_need_sentiment
-
-    return SentimentStore(place.candles).attach(series) if features_need_sentiment(model.names) else series
 
 
 def _register(

@@ -10,6 +10,7 @@ import pytest
 
 from ml.comparison import compare_records, read_record
 from ml.errors import NotEnoughBars, SchemaMismatch
+from ml.paths.record import PathRecord
 from ml.record import OutOfSample, RiskRecord, VolatilityRecord
 
 HOUR = 3_600_000
@@ -120,8 +121,8 @@ def test_different_outcomes_or_questions_are_refused():
         compare_records(a, record(200, start=500))
     with pytest.raises(SchemaMismatch, match="different questions"):
         compare_records(a, volatility(200))
-    with pytest.raises(SchemaMismatch, match="of the task path cannot be compared"):
-        read_record("path", b"")
+    with pytest.raises(SchemaMismatch, match="of the task dreams cannot be compared"):
+        read_record("dreams", b"")
 
 
 def volatility(count: int, factor: float = 1.0) -> VolatilityRecord:
@@ -161,3 +162,33 @@ def test_risks_are_compared_by_log_loss():
     expected = -np.mean(came * np.log(p) + (1 - came) * np.log(1 - p))
     assert found.loss_a == pytest.approx(expected, rel=1e-12)
     assert read_record("risk", good.to_parquet()).p_adverse.tobytes() == p.tobytes()
+
+
+def paths(count=400, steps=12, spacing=4, seed=0, *, edge=0.0) -> PathRecord:
+    """Random walks, of whose first steps a share may be known."""
+    rng = np.random.default_rng(seed)
+    moves = rng.normal(0, 0.01, (count, steps))
+    realised = np.cumsum(moves, axis=1).astype(np.float32)
+    k = np.arange(count) * spacing
+    return PathRecord(
+        open_ms=k * HOUR, k=k, fold=np.ones(count, dtype=np.int16), close=np.full(count, 100.0),
+        sigma=np.full(count, 0.01), long_sigma=np.full(count, 0.01), drift=np.zeros(count),
+        predicted=(edge * realised).astype(np.float32), realised=realised,
+    )  # fmt: skip
+
+
+def test_paths_are_compared_over_the_steps_between_two_starts():
+    flat, knowing = paths(), paths(edge=0.3)
+    found = compare_records(knowing, flat)
+    loss = 0.0
+    for start in range(400):
+        for step in range(4):
+            loss += float(flat.realised[start, step]) ** 2 / (0.01**2 * (step + 1)) / 1600
+    assert found.loss_b == pytest.approx(loss, rel=1e-6)
+    assert found.loss_a == pytest.approx(0.49 * loss, rel=1e-5)
+    assert (found.better, found.unit, found.rows) == ("a", "sigma^2", 400)
+    assert compare_records(flat, flat).tied
+    holes = flat.realised.copy()
+    holes[::2, 2] = np.nan
+    assert compare_records(knowing, dataclasses.replace(flat, realised=holes)).rows == 200
+    assert read_record("path", flat.to_parquet()).predicted.tobytes() == flat.predicted.tobytes()
