@@ -181,7 +181,8 @@ def write_patterns(tape, i, counts, periods, rows, alone, bounds, here, out):
     b = bounds[PATTERNS + 1]
     if a == b:
         return
-    patterns(tape[OPEN, i], tape[HIGH, i], tape[LOW, i], tape[CLOSE, i], here, periods[a:b], alone[a:b], out, 0)
+    if alone[a].max() >= 0:
+        patterns(tape[OPEN, i], tape[HIGH, i], tape[LOW, i], tape[CLOSE, i], here, periods[a:b], alone[a:b], out, 0)
     r = rows[a]
     k = max(i - 1, 0)
     for j in range(tape.shape[2]):
@@ -208,14 +209,13 @@ def write_lags(tape, i, counts, periods, rows, bounds, out):
     """Write the outputs of ``lags``."""
     for p in range(bounds[LAGS], bounds[LAGS + 1]):
         n = periods[p]
-        r = rows[p]
         for j in range(tape.shape[2]):
             new = tape[CLOSE, i, j]
             old = tape[CLOSE, max(i - n, 0), j]
-            if r[0] >= 0:
-                out[r[0], j] = (new - old) / old if counts[j] >= n else math.nan
-            if r[1] >= 0:
-                out[r[1], j] = math.log(new / old) if counts[j] >= n else math.nan
-            if r[2] >= 0:
+            if rows[p, 0] >= 0:
+                out[rows[p, 0], j] = (new - old) / old if counts[j] >= n else math.nan
+            if rows[p, 1] >= 0:
+                out[rows[p, 1], j] = math.log(new / old) if counts[j] >= n else math.nan
+            if rows[p, 2] >= 0:
                 older = tape[CLOSE, max(i - 2 * n, 0), j]
-                out[r[2], j] = (new - old) / old - (old - older) / older if counts[j] >= 2 * n else math.nan
+                out[rows[p, 2], j] = (new - old) / old - (old - older) / older if counts[j] >= 2 * n else math.nan

@@ -224,6 +224,8 @@ def _compiled(version):
             longest = max(longest, position[a] - first[a] + 1)
         past = np.ones((TAPE, longest, 1))
         past_memory = (np.zeros((2, 1), dtype=np.int64), np.zeros((2, numbers, 1)), np.zeros((sums.shape[0], 1)))
+        current = smooth[0]
+        before = np.zeros(lanes, dtype=np.int64)
         alive = np.zeros(lanes, dtype=np.bool_)
         features = np.zeros(((lanes + 7) // 8 * 8, order.shape[0]), dtype=np.float32)
         scores = np.zeros((shrink.shape[0], features.shape[0]))
@@ -255,16 +257,19 @@ def _compiled(version):
             alive[:m] = True
             for step in range(steps):
                 i = reach - 1 + step
+                living = False
                 for j in range(m):
                     times[j] = open_ms[position[a + j]]
                     if step > 0:
                         times[j] = _opens_at(index[a + j] + step, step_ms, origin_ms, weekdays)
                     if counts[0, j] < need:
                         alive[j] = False
-                if not alive.any():
+                    before[j] = counts[0, j] - 1
+                    living = living or alive[j]
+                if not living:
                     break
                 write_features(
-                    tape, i, counts[0] - 1, times, periods, rows, alone, bounds, smooth[0], sums, here, scratch, buffer
+                    tape, i, before, times, periods, rows, alone, bounds, current, sums, here, scratch, buffer
                 )
                 for j in range(m):
                     for f in range(order.shape[0]):

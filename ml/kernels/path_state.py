@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 from ml.kernels import returns as moments
@@ -253,7 +254,7 @@ def advance_smoothers(tape, start, stop, counts, periods, rows, bounds, state):
 @njit(nogil=True, error_model="numpy")
 def _is_fresh(n, have, count, place):
     """Whether sums over n are taken afresh: where a window is full for the first time, and at fixed places of the block."""
-    return count == have or place % max(64, 4 * n) == 0
+    return count == have or np.uint32(place) % np.uint32(max(64, 4 * n)) == 0
 
 
 @njit(nogil=True, error_model="numpy")

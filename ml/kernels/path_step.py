@@ -40,19 +40,18 @@ __all__ = ["write_features"]
 def _write_averages(close, counts, rows, bounds, state, out):
     at = 0
     for p in range(bounds[AVERAGES], bounds[AVERAGES + 1]):
-        r = rows[p]
         for j in range(close.shape[0]):
             e = state[at, j]
-            if r[0] >= 0:
-                out[r[0], j] = e
-            if r[1] >= 0:
-                out[r[1], j] = (close[j] - e) / e
-            if r[2] >= 0:
+            if rows[p, 0] >= 0:
+                out[rows[p, 0], j] = e
+            if rows[p, 1] >= 0:
+                out[rows[p, 1], j] = (close[j] - e) / e
+            if rows[p, 2] >= 0:
                 before = state[at + 5, j]
-                out[r[2], j] = (e - before) / before if counts[j] >= SLOPE_LAG else math.nan
-            if r[3] >= 0:
+                out[rows[p, 2], j] = (e - before) / before if counts[j] >= SLOPE_LAG else math.nan
+            if rows[p, 3] >= 0:
                 last = state[at + 9, j]
-                out[r[3], j] = (state[at + 8, j] - last) / last if counts[j] > 0 else math.nan
+                out[rows[p, 3], j] = (state[at + 8, j] - last) / last if counts[j] > 0 else math.nan
         at += AVERAGE
     return at
 
@@ -62,18 +61,17 @@ def _write_smoothers(close, rows, bounds, at, state, out):
     """Write oscillators, strength and directional movement; their state begins at ``at``."""
     lanes = close.shape[0]
     for p in range(bounds[OSCILLATORS], bounds[OSCILLATORS + 1]):
-        r = rows[p]
         for k in range(6):
-            if r[k] < 0:
+            if rows[p, k] < 0:
                 continue
             for j in range(lanes):
                 line = state[at + 2, j]
                 signal = state[at + 3, j]
                 value = line if k % 3 == 0 else (signal if k % 3 == 1 else line - signal)
-                out[r[k], j] = value if k < 3 else value / close[j]
-        if r[6] >= 0:
+                out[rows[p, k], j] = value if k < 3 else value / close[j]
+        if rows[p, 6] >= 0:
             for j in range(lanes):
-                out[r[6], j] = math.sqrt(state[at + 4, j])
+                out[rows[p, 6], j] = math.sqrt(state[at + 4, j])
     at += OSCILLATOR
     for p in range(bounds[STRENGTH], bounds[STRENGTH + 1]):
         if rows[p, 0] >= 0:
@@ -82,21 +80,20 @@ def _write_smoothers(close, rows, bounds, at, state, out):
                 out[rows[p, 0], j] = 100.0 * state[at, j] / total if total > 0.0 else math.nan
         at += 2
     for p in range(bounds[DIRECTIONAL], bounds[DIRECTIONAL + 1]):
-        r = rows[p]
         for j in range(lanes):
             atr = state[at, j]
-            if r[0] >= 0:
-                out[r[0], j] = atr
-            if r[1] >= 0:
-                out[r[1], j] = atr / close[j]
-            if r[2] >= 0:
-                out[r[2], j] = state[at + 4, j] / atr if atr > 0.0 else math.nan
-            if r[3] >= 0:
-                out[r[3], j] = 100.0 * state[at + 1, j] / atr if atr > 0.0 else math.nan
-            if r[4] >= 0:
-                out[r[4], j] = 100.0 * state[at + 2, j] / atr if atr > 0.0 else math.nan
-            if r[5] >= 0:
-                out[r[5], j] = state[at + 3, j]
+            if rows[p, 0] >= 0:
+                out[rows[p, 0], j] = atr
+            if rows[p, 1] >= 0:
+                out[rows[p, 1], j] = atr / close[j]
+            if rows[p, 2] >= 0:
+                out[rows[p, 2], j] = state[at + 4, j] / atr if atr > 0.0 else math.nan
+            if rows[p, 3] >= 0:
+                out[rows[p, 3], j] = 100.0 * state[at + 1, j] / atr if atr > 0.0 else math.nan
+            if rows[p, 4] >= 0:
+                out[rows[p, 4], j] = 100.0 * state[at + 2, j] / atr if atr > 0.0 else math.nan
+            if rows[p, 5] >= 0:
+                out[rows[p, 5], j] = state[at + 3, j]
         at += DIRECTION
 
 
