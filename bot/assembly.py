@@ -293,8 +293,10 @@ def _strategy(file: ConfigFile) -> tuple[type[Any], dict[str, Any]]:
         name = min(owned)
         message = f"params.{name} is set by the program: it does not belong in params"
         raise file.error(("params", name), message, key=True)
+    known = strategy.params._getkeys()  # noqa: SLF001 - Backtrader's name for them
+    costs = {"round_trip_cost": config.broker.round_trip_cost} if "round_trip_cost" in known else {}
     try:
-        check_params(strategy, params)
+        check_params(strategy, {**params, **costs})
     except StrategyError as error:
         raise _of_parameter(file, params, error) from None
     return strategy, params

@@ -150,6 +150,11 @@ def test_the_feed_begins_early_enough_for_the_rsi(home):
         (ENHANCED, {"params": "{oversold: 71, max_risk: null}"}, r"run\.yaml:3:20: oversold is 71: expected less than"),
         (
             PREDICTIVE,
+            {"params": "{min_predicted_return: cost, exit_return: 0.001}"},
+            r"run\.yaml:3:\d+: exit_return is 0\.001: expected at most min_predicted_return, which is 0\.0002",
+        ),
+        (
+            PREDICTIVE,
             {"params": "{min_predicted_retrn: 0.002}"},
             r"run\.yaml:3:10: unknown parameter of MLPredictive 'min_predicted_retrn'; did you mean 'min_predicted_return'",
         ),
