@@ -79,7 +79,9 @@ def _rows(kind: str, found: list[Outcome], nothing: list[Outcome]) -> list[dict[
         {
             "what": f"{kind}: planted path drift {DRIFT:g}, {BARS:,} bars: promoted",
             "asked": f">= {len(found) - 1} of {len(found)}",
-            "measured": f"{promoted} of {len(found)} (trusted steps of {STEPS}: least {min(steps)}, median {np.median(steps):.0f})",
+            "measured": (
+                f"{promoted} of {len(found)} (trusted steps of {STEPS}: least {min(steps)}, median {np.median(steps):.0f})"
+            ),
             "ok": promoted >= len(found) - 1,
         },
         {
