@@ -35,7 +35,7 @@ PARAMETERS = ParameterTable(
     numbers={
         "n_estimators": Range(100, 1, 10_000, whole=True),
         "max_depth": Range(3, 1, 16, whole=True),
-        "learning_rate": Range(0.05, 0, 1, above=True),
+        "learning_rate": Range(0.03, 0, 1, above=True),
         "max_bin": Range(64, 2, 256, whole=True),
         "min_child_weight": Range(50.0, 0, 1e6),
         "colsample_bytree": Range(0.3, 0, 1, above=True),

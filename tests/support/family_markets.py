@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from ml.candles import Candles
+from ml.predictors.catalogue import predictor_class
 from ml.synthetic import synthetic_candles
 from ml.training.settings import TrainingSettings, default_horizon
 from ml.training.trainer import TrainingResult, train
@@ -52,7 +53,8 @@ def market(kind: str, seed: int, bars: int) -> Candles:
 
 def train_type(name: str, candles: Candles, seed: int = 0) -> TrainingResult:
     """Train a type with its default parameters, features and horizon, without plots and battery."""
-    settings = TrainingSettings(horizon=default_horizon("1h", name), plots=False, robustness=False, seed=seed)
+    horizon = default_horizon("1h", predictor_class(name).task)
+    settings = TrainingSettings(horizon=horizon, plots=False, robustness=False, seed=seed)
     return train(candles, ModelKey("SYNTH", name, "1h"), settings, at=AT, code_version="test")
 
 
