@@ -19,8 +19,8 @@ _NUMBERS = {
     "patience": Range(5, 1, 100_000, whole=True),
     "validation_split": Range(0.2, 0, 0.9),
     "windows_per_epoch": Range(4_096, 1, 10_000_000, whole=True),
-    "weight_decay": Range(1.0, 0, 100),
-    "dropout": Range(0.5, 0, 0.95),
+    "weight_decay": Range(2.0, 0, 100),
+    "dropout": Range(0.0, 0, 0.95),
 }
 _CHOICES = {"mixed_precision": ("auto", "on", "off"), "device": ("auto", "cpu", "gpu")}
 _ALIASES = {
