@@ -17,6 +17,8 @@ def main() -> int:
     try:
         from bot.cli.main import main as run
     except KeyboardInterrupt:
+        if "--json" in sys.argv:
+            print('{"error": "interrupted", "exit_code": 1}')
         print("error: interrupted", file=sys.stderr)
         return 1
     return run()

@@ -381,10 +381,12 @@ def test_a_real_ctrl_c_in_the_middle_of_a_backtest(home, write, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("seconds", [0.5, 1.2])
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.2])
 def test_a_real_ctrl_c_in_the_middle_of_a_training(home, seconds):
     before = tree(home.root)
-    child = program("train", "model", "BTCUSDT", "--skip-plots", "--no-promote", "--home", home.root, "--json")
+    words = ("train", "model", "BTCUSDT", "--skip-plots", "--no-promote", "--home", home.root, "--json")
+    child = program(*words, before="import bot.__main__; print('begun', file=sys.stderr, flush=True)")
+    assert child.stderr.readline() == "begun\n"  # Python's own start is not ours
     time.sleep(seconds)
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
@@ -407,8 +409,13 @@ def test_ctrl_c_while_the_program_loads(capsys, monkeypatch):
 
     monkeypatch.delitem(sys.modules, "bot.cli.main")
     monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["bot", "data", "list"])
     assert bot.__main__.main() == 1
-    assert capsys.readouterr().err == "error: interrupted\n"
+    assert capsys.readouterr() == ("", "error: interrupted\n")
+    monkeypatch.setattr(sys, "argv", ["bot", "data", "list", "--json"])
+    assert bot.__main__.main() == 1
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == ({"error": "interrupted", "exit_code": 1}, "error: interrupted\n")
 
 
 CTRL_C_IN_A_CALLBACK = """
