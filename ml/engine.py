@@ -21,11 +21,10 @@ from ml.fingerprints import most_candles
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch, Status
 from ml.recall import Recall
 from ml.record import DIRECTION_TASKS, RECORD_FILE, OutOfSample
+from ml.runs import find_runs, neighbours, slice_of, spans
 from ml.sequences import candle_reach, find_windows, stretches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
     from ml.cache import PredictionCache
@@ -261,10 +260,10 @@ class PredictionEngine:
         if bundle.sequence > 1:
             windows = find_windows(valid, stretches(candles), bundle.sequence)
             valid = windows.complete
-        runs = _runs(blocks, valid, expired)
+        runs = find_runs(blocks, valid, expired)
         oldest = {} if windows is None else {run: windows.oldest(run[1]) for run in runs}
         missing = recall.runs(candles, blocks, runs, batch, oldest)
-        for group in _neighbours(list(missing)):
+        for group in neighbours(list(missing)):
             self._compute(bundle, candles, blocks, group, batch, windows)
         recall.keep_runs(missing, batch)
         for where, status in ((candles.off_grid, Status.WARMING), (np.arange(count) >= expired, Status.EXPIRED)):
@@ -325,14 +324,9 @@ class PredictionEngine:
         """Fill in the runs of neighbouring blocks, from the candles that the slices of their rows hold."""
         block = group[0][0] if windows is None else blocks.holding(windows.oldest(group[0][1]))
         first, end = int(blocks.positions[block, 0]), group[-1][2]
-        part = candles
-        if first or end < len(candles):
-            columns = {name: column[first:end] for name, column in candles.columns.items()}
-            times = candles.open_ms[first:end]
-            known = (min(int(blocks.start_ms[block]), int(times[0])), int(times[-1]) + candles.step_ms)
-            part = Candles.from_columns(candles.timeframe, {"open_ms": times, **columns}, asked=(known,))
+        part = slice_of(candles, blocks, block, end)
         rows = bundle.pipeline.compute(part).rows
-        for lo, hi in _spans(group):
+        for _, lo, hi in spans(group):
             if windows is None:
                 found = bundle.predict(rows[lo - first : hi - first], candles.close[lo:hi])
                 batch.values[lo:hi] = found.values
@@ -342,7 +336,7 @@ class PredictionEngine:
             found = bundle.predict(rows[taken - first], candles.close[taken[bundle.sequence - 1 :]])
             of_bar = (
                 windows.rank[lo:hi] - windows.rank[lo]
-            )  # bars off the grid repeat the one before; they are blanked later
+            )  # off the grid the bar before is repeated, and blanked later
             batch.values[lo:hi] = found.values[of_bar]
             batch.status[lo:hi] = found.status[of_bar]
 
@@ -367,36 +361,3 @@ def _newest_rows(bundle: BundleRunner, candles: Candles, window: Integers | None
         return bundle.pipeline.latest(candles).rows
     first = int(window[0])
     return bundle.pipeline.newest(candles, first).rows[window - first]
-
-
-def _runs(blocks: Blocks, valid: Flags, expired: int) -> list[tuple[int, int, int]]:
-    """Return (block, first bar, end) of the bars with features in each block; they are contiguous within it."""
-    runs = []
-    for j, (_, begin, end) in enumerate(blocks.positions.tolist()):
-        inside = np.flatnonzero(valid[begin:end])
-        if len(inside) and begin < expired:
-            runs.append((j, begin + int(inside[0]), begin + int(inside[-1]) + 1))
-    return runs
-
-
-def _neighbours(runs: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
-    """Yield groups of consecutive blocks, to be computed in one go."""
-    group: list[tuple[int, int, int]] = []
-    for run in runs:
-        if group and run[0] != group[-1][0] + 1:
-            yield group
-            group = []
-        group.append(run)
-    if group:
-        yield group
-
-
-def _spans(runs: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
-    """Join runs of bars that follow each other without a gap."""
-    spans: list[tuple[int, int]] = []
-    for _, lo, hi in runs:
-        if spans and spans[-1][1] == lo:
-            spans[-1] = (spans[-1][0], hi)
-        else:
-            spans.append((lo, hi))
-    return spans

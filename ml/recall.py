@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Recall"]
 
 _LOG = logging.getLogger(__name__)
-_CODE_FILES = (
-    *("bundles.py", "calibration.py", "candles.py", "engine.py", "fingerprints.py", "onnx_file.py"),
-    *("onnx_runner.py", "predictions.py", "publishing.py", "recall.py", "runners.py", "sequences.py"),
-)
 
 
 class Recall:
@@ -175,6 +171,6 @@ class Recall:
 def _code_version() -> str:
     """Return a digest of the code between features and cache, and the versions of what compiles and runs it."""
     digest = hashlib.sha256()
-    for name in _CODE_FILES:
-        digest.update((Path(__file__).parent / name).read_bytes())
+    for source in sorted(Path(__file__).parent.glob("*.py")):  # all of them: a list would be out of date one day
+        digest.update(source.read_bytes())
     return f"{digest.hexdigest()[:16]}|numba {version('numba')}|numpy {version('numpy')}"

@@ -6,13 +6,12 @@ is safe for the same reason.
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.candles import Candles, format_ms
+from ml.candles import Candles
 from ml.edges import HoldingEdges, holding_edges
 from ml.engine import PredictionEngine
 from ml.errors import InvalidParameter, NotEnoughBars, SchemaMismatch
@@ -22,6 +21,7 @@ from ml.paths.bundle import PathBundle, open_path_runner
 from ml.paths.forecast import Path, PathSummaries
 from ml.paths.recall import PathRecall
 from ml.predictions import PREDICTION_COLUMNS, PredictionBatch, Status
+from ml.runs import find_runs, slice_of, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ml.cache import PredictionCache
-    from ml.features.blocks import Blocks
     from registry.model import StrategyModel
 
     Floats = npt.NDArray[np.float64]
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PathEngine"]
 
-_LOG = logging.getLogger(__name__)
 _NOTHING: Row = (float("nan"),) * len(PREDICTION_COLUMNS)
 _CONFIDENCE = PREDICTION_COLUMNS.index("confidence")
 _BATCH = 4_096  # paths that are computed at once: they fit into the memory of a small machine
@@ -139,7 +137,7 @@ class PathEngine(PredictionEngine):
             rows = self._paths.pipeline.latest(candles).rows
             values = self._paths.predictions(candles, np.array([len(candles) - 1]), rows)
         except Exception as error:  # noqa: BLE001 - a strategy's bar must not end the run: it is told, and logged once
-            self._tell(error, int(candles.open_ms[-1]))
+            self._report_failure(error, int(candles.open_ms[-1]))
             return _NOTHING, int(Status.ERROR)
         if np.isnan(values[0, _CONFIDENCE]):
             return _NOTHING, int(Status.ERROR)
@@ -254,7 +252,7 @@ class PathEngine(PredictionEngine):
                 if np.isfinite(values[0, 0]):
                     return PathSummaries(chosen, values, self.trusted_steps, np.zeros(1, dtype=np.int8))
             except Exception as error:  # noqa: BLE001 - as in predict_newest
-                self._tell(error, int(candles.open_ms[-1]))
+                self._report_failure(error, int(candles.open_ms[-1]))
             absent = Status.ERROR
         return PathSummaries.absent(1, chosen, absent, self.trusted_steps)
 
@@ -304,10 +302,10 @@ class PathEngine(PredictionEngine):
         schema = bundle.schema
         blocks = find_blocks(candles, schema.anchor_bars, schema.index)
         valid = valid_bars(candles, blocks, schema.min_candles)
-        missing = self._recalled.find(candles, blocks, _runs(blocks, valid, expired), asked, values, status)
-        for lo, hi, first in _spans(list(missing), blocks):
+        missing = self._recalled.find(candles, blocks, find_runs(blocks, valid, expired), asked, values, status)
+        for block, lo, hi in spans(list(missing)):
             positions = lo + np.flatnonzero(~candles.off_grid[lo:hi])
-            part = _part(candles, blocks, first, hi)
+            part = slice_of(candles, blocks, block, hi)
             for begin in range(0, len(positions), _BATCH):
                 here = positions[begin : begin + _BATCH]
                 found = compute(part, here - (hi - len(part)))
@@ -345,46 +343,7 @@ class PathEngine(PredictionEngine):
         closes: Integers = index_start_ms(ahead, schema.timeframe, schema.index) + candles.step_ms
         return closes
 
-    def _tell(self, error: Exception, open_ms: int) -> None:
-        """Log each kind of failure once with its traceback."""
-        kind = f"{type(error).__name__}: {error}"
-        if kind not in self._failures:
-            self._failures.add(kind)
-            _LOG.error("%s: no path from %s: %s", self.name, format_ms(open_ms), kind, exc_info=error)
-
 
 def _cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _runs(blocks: Blocks, valid: Flags, expired: int) -> list[tuple[int, int]]:
-    """Return (first bar, end) of the bars with features in each block; they are contiguous within it."""
-    runs = []
-    for _, begin, end in blocks.positions.tolist():
-        inside = np.flatnonzero(valid[begin:end])
-        if len(inside) and begin < expired:
-            runs.append((begin + int(inside[0]), begin + int(inside[-1]) + 1))
-    return runs
-
-
-def _spans(runs: list[tuple[int, int]], blocks: Blocks) -> list[tuple[int, int, int]]:
-    """Join runs that follow each other; return (first bar, end, block of the first bar)."""
-    spans: list[tuple[int, int, int]] = []
-    for lo, hi in runs:
-        if spans and spans[-1][1] == lo:
-            spans[-1] = (spans[-1][0], hi, spans[-1][2])
-        else:
-            spans.append((lo, hi, int(np.searchsorted(blocks.positions[:, 2], lo, side="right"))))
-    return spans
-
-
-def _part(candles: Candles, blocks: Blocks, block: int, end: int) -> Candles:
-    """Return the candles from the slice of a block to ``end``; that they were asked for stays known."""
-    first = int(blocks.positions[block, 0])
-    if first == 0 and end == len(candles):
-        return candles
-    columns = {name: column[first:end] for name, column in candles.columns.items()}
-    times = candles.open_ms[first:end]
-    known = (min(int(blocks.start_ms[block]), int(times[0])), int(times[-1]) + candles.step_ms)
-    return Candles.from_columns(candles.timeframe, {"open_ms": times, **columns}, asked=(known,))

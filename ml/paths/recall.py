@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Codes = npt.NDArray[np.int8]
-    Run = tuple[int, int]
+    Run = tuple[int, int, int]
 
 __all__ = ["PathRecall"]
 
@@ -72,7 +72,7 @@ class PathRecall:
         candles, blocks
             The series and its blocks.
         runs
-            (first bar, end) by position.
+            (block, first bar, end) by position.
         asked
             What the numbers are: another question is another key.
         values, status
@@ -82,17 +82,18 @@ class PathRecall:
             return dict.fromkeys(runs, b"")
         prints = fingerprints(candles, self._schema, blocks)
         question = hashlib.blake2b(asked.encode(), digest_size=32).digest()
-        keys = {(lo, hi): self._key(question + prints[lo:hi].tobytes()) for lo, hi in runs}
+        keys = {run: self._key(question + prints[run[1] : run[2]].tobytes()) for run in runs}
         try:
             found = self._cache.get_tables(list(keys.values()), values.shape[1])
         except CacheUnavailable as error:
             self._leave(error)
             return keys
         missing = {}
-        for (lo, hi), key in keys.items():
+        for run, key in keys.items():
+            _, lo, hi = run
             table = found.get(key)
             if table is None or len(table[1]) != hi - lo:
-                missing[lo, hi] = key
+                missing[run] = key
                 self.misses += hi - lo
                 continue
             values[lo:hi], status[lo:hi] = table
@@ -103,7 +104,7 @@ class PathRecall:
         """Store the runs that `find` missed, now that they are filled in; a run with a failed bar is not stored."""
         tables = {
             key: (values[lo:hi], status[lo:hi])
-            for (lo, hi), key in missing.items()
+            for (_, lo, hi), key in missing.items()
             if not (status[lo:hi] == Status.ERROR).any()
         }
         if self._cache is None or not tables:
