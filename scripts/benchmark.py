@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure every number that the project promises and print it beside what was asked.
 
-    .venv/bin/python scripts/benchmark.py                 all of them (about half an hour on two cores)
+    .venv/bin/python scripts/benchmark.py                 all of them (about two hours on two cores)
     .venv/bin/python scripts/benchmark.py features trees  those of tests/benchmarks/bench_features.py and bench_trees.py
 
 Each module there has ``measure()``, which returns dicts with what, asked, measured and ok; figures are ratios against a

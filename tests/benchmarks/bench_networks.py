@@ -121,9 +121,9 @@ def _live() -> list[dict[str, Any]]:
 def _promoted(name: str, found_seeds: int, null_seeds: int) -> list[dict[str, Any]]:
     """Train on markets with a planted edge and on markets without."""
     started = time.process_time()
-    found = [train_family(name, 0.06, 4_000 + i).gate for i in range(found_seeds)]
+    found = [train_family(name, 0.06, 6_000 + i).gate for i in range(found_seeds)]
     seconds = (time.process_time() - started) / max(1, found_seeds)
-    nothing = [train_family(name, 0.0, 5_000 + i).gate for i in range(null_seeds)]
+    nothing = [train_family(name, 0.0, 7_000 + i).gate for i in range(null_seeds)]
     promoted, alarms = sum(gate.promoted for gate in found), sum(gate.promoted for gate in nothing)
     weakest = min(
         (test.mean_gain / max(test.standard_error, 1e-12) for gate in found for test in gate.tests), default=0
