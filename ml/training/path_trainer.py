@@ -28,6 +28,8 @@ from ml.predictors.path_trees import LOOKBACK_PERIODS
 from ml.training.card import model_card
 from ml.training.documents import json_bytes, metadata
 from ml.training.path_evaluation import PathPlan, decide_path, path_figures
+from ml.training.path_robustness import path_robustness
+from ml.training.robustness import refused_by_shuffle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,7 +158,8 @@ def train_prepared(
     from ml.training.trainer import TrainingResult
 
     tell = progress or (lambda _fraction, _text: None)
-    dataset, settings = prepared.dataset, prepared.settings
+    dataset: Any = prepared.dataset
+    settings = prepared.settings
     predictor: Any = prepared.predictor
     record, steps = _walk_forward(prepared, tell)
     tell(0.65, "final model")
@@ -177,11 +180,24 @@ def train_prepared(
         long_feature=long_feature(prepared.schema),
     )
     gate = decide_path(figures)
+    battery: dict[str, Any] = {"skipped": "by the settings"}
+    if settings.robustness:
+        folds = _folds(dataset, settings, publisher.steps)
+        battery = path_robustness(
+            dataset,
+            folds,
+            predictor,
+            seed=settings.seed,
+            threads=settings.threads,
+            progress=lambda _, text: tell(0.85, text),
+        )
+        gate = refused_by_shuffle(gate, battery)
     metrics: dict[str, Any] = {
         "schema_version": 1,
         "out_of_sample": figures,
         "baselines": {"drift": float(dataset.returns[labelled].mean())},
         "gate": gate.to_dict(),
+        "robustness": battery,
         "plan": prepared.plan.to_dict(),
         "importance": fitted.importance(),
     }

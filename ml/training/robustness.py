@@ -41,15 +41,22 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 __all__ = [
+    "FEWEST_TEST_BARS",
+    "MOST_BARS",
     "NOISE_LEVELS",
     "TABLE_COLUMNS",
     "by_volatility",
+    "one_bar_late",
+    "p_value",
+    "passes",
     "red_flag",
     "refused_by_shuffle",
     "robustness",
     "robustness_lines",
     "robustness_table",
+    "shuffle_order",
     "shuffled",
+    "with_noise",
 ]
 
 NOISE_LEVELS = (0.1, 0.3)
@@ -61,9 +68,9 @@ TABLE_COLUMNS = ("situation", "bars", "direction right", "gain over the best bas
 _SHUFFLES = 3
 _MOST_ACCURATE = 0.58
 _MOST_SKILL = 0.02
-_MOST_BARS = 12_000
+MOST_BARS = 12_000
 _LONGEST_SEQUENCE = 1_000
-_FEWEST_TEST_BARS = 200
+FEWEST_TEST_BARS = 200
 _FEWEST_BLOCKS = 20
 _FIGURES = (
     *("n", "direction_accuracy", "direction_accuracy_low", "direction_accuracy_high", "log_loss"),
@@ -120,20 +127,20 @@ def robustness(
     """
     task = TASKS[predictor.task]
     fold = folds[min(1, len(folds) - 1)]
-    bars = np.concatenate([other.test for other in folds if other.number >= fold.number])[:_MOST_BARS]
+    bars = np.concatenate([other.test for other in folds if other.number >= fold.number])[:MOST_BARS]
     result: dict[str, Any] = {"by_volatility": by_volatility(record, task)}
     if isinstance(record, OutOfSample):
         result["regime_calibration"] = regime_report(dataset, folds, record)
-    if len(bars) < _FEWEST_TEST_BARS:
+    if len(bars) < FEWEST_TEST_BARS:
         return result | {"skipped": f"{len(bars)} bars after the first third are too few to be judged on"}
     half = len(bars) // 2
     progress(0.0, "robustness: noise and delay")
     trial = _Trial(dataset, fold.train, bars[:half], bars[half:], predictor, task)
     fitted = predictor.fit(dataset, fold.train, seed=seed, threads=threads)
     result |= {"train_rows": len(fold.train), "judged_rows": len(bars) - half, "seed": seed}
-    sights = {"as_it_is": dataset, "one_bar_late": _late(dataset, trial.judged)}
+    sights = {"as_it_is": dataset, "one_bar_late": one_bar_late(dataset, trial.judged)}
     sights |= {
-        f"{level:g}": _noisy(dataset, fold.train, trial.judged, level, seed + place)
+        f"{level:g}": with_noise(dataset, fold.train, trial.judged, level, seed + place)
         for place, level in enumerate(NOISE_LEVELS)
     }
     figures = trial.judge(fitted, sights)
@@ -156,7 +163,7 @@ def _shuffles(trial: _Trial, *, seed: int, threads: int, progress: Progress) -> 
         except TrainingFailed as error:  # such as one class only among the labels that came to lie in the first third
             return {"runs": runs, "p_value": math.nan, "promoted": False, "skipped": str(error)}
         figures = other.judge(fitted, {"shuffled": labels})["shuffled"]
-        runs.append({**figures, "seed": seed + number, "p_value": _p_value(figures), "promoted": _passes(figures)})
+        runs.append({**figures, "seed": seed + number, "p_value": p_value(figures), "promoted": passes(figures)})
         if number == 0 and not runs[0]["promoted"]:
             break
     promoted = sum(run["promoted"] for run in runs) > len(runs) / 2
@@ -178,10 +185,7 @@ def shuffled(dataset: Dataset, positions: Integers, *, seed: int) -> Dataset:
     seed
         Of the order.
     """
-    count = len(positions)
-    length = min(max(10 * dataset.horizon, math.isqrt(count)), max(1, count // _FEWEST_BLOCKS))
-    blocks = np.array_split(np.arange(count), max(1, count // length))
-    order = np.concatenate([blocks[place] for place in np.random.default_rng(seed).permutation(len(blocks))])
+    order = shuffle_order(len(positions), dataset.horizon, seed)
     returns = dataset.returns.copy()
     returns[positions] = dataset.returns[positions[order]]
     outcome = None
@@ -189,6 +193,14 @@ def shuffled(dataset: Dataset, positions: Integers, *, seed: int) -> Dataset:
         outcome = dataset.outcome.copy()
         outcome[positions] = dataset.outcome[positions[order]]
     return replace(dataset, returns=returns, outcome=outcome)
+
+
+def shuffle_order(count: int, horizon: int, seed: int) -> Integers:
+    """Return the order in which ``shuffled`` takes ``count`` labels: blocks change places, what is within them does not."""
+    length = min(max(10 * horizon, math.isqrt(count)), max(1, count // _FEWEST_BLOCKS))
+    blocks = np.array_split(np.arange(count), max(1, count // length))
+    order: Integers = np.concatenate([blocks[place] for place in np.random.default_rng(seed).permutation(len(blocks))])
+    return order
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +246,7 @@ class _Trial:
         }
 
 
-def _noisy(dataset: Dataset, train: Integers, bars: Integers, level: float, seed: int) -> Dataset:
+def with_noise(dataset: Dataset, train: Integers, bars: Integers, level: float, seed: int) -> Dataset:
     """Return the dataset with normal noise of ``level`` standard deviations (of the training rows) on every feature."""
     known = dataset.rows[train]
     spread = np.zeros(known.shape[1])
@@ -248,7 +260,7 @@ def _noisy(dataset: Dataset, train: Integers, bars: Integers, level: float, seed
     return replace(dataset, rows=rows)
 
 
-def _late(dataset: Dataset, bars: Integers) -> Dataset:
+def one_bar_late(dataset: Dataset, bars: Integers) -> Dataset:
     """Return the dataset with the features of the bar before in each row."""
     first, last = _around(bars)
     first = max(first, 1)
@@ -285,12 +297,12 @@ def _chosen(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {name: figures[name] for name in _FIGURES if name in figures} | {"gain": figures["gain"]}
 
 
-def _passes(figures: Mapping[str, Any]) -> bool:
+def passes(figures: Mapping[str, Any]) -> bool:
     """Return what the gate would say."""
     return figures["n"] >= MINIMUM_SCORED and all(gain["lower_95"] > 0 for gain in figures["gain"].values())
 
 
-def _p_value(figures: Mapping[str, Any]) -> float:
+def p_value(figures: Mapping[str, Any]) -> float:
     """Return the largest one-sided p-value of the gains over the baselines: small only where each one is beaten."""
     values = []
     for gain in figures["gain"].values():
