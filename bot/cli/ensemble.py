@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Ensembles: make them of registered models, test and activate them.", no_args_is_help=True)
 
 _TYPE = "ensemble"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PAIR = ("members", "disagree", "correlation of errors", "of log odds")
 
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTCUSDT or BTC/USDT.")]
@@ -58,6 +60,7 @@ def create(
     from ml.ensembles.predictor import EnsemblePredictor
 
     check_method(method)
+    _check_name(name)
     given = None if weights is None else _numbers(weights)
     registry = _registry(Home.resolve(home))
     chosen = [_member(registry, symbol, timeframe, word) for word in _words(members)]
@@ -229,9 +232,18 @@ def _ensemble(
     sound = [model for model in registry.list_bundles(**names) if not model.problem and model.status != "archived"]
     called = [model for model in sound if _document(model).get("name") == name]
     if not called:
-        known = ", ".join(dict.fromkeys(str(_document(model).get("name")) for model in sound)) or "none"
+        names_given = (_document(model).get("name") for model in sound)
+        known = ", ".join(dict.fromkeys(each for each in names_given if each is not None)) or "none"
         raise ModelNotFound(f"{key}: no ensemble is called {name!r} (known: {known})")
     return registry.select_bundle(**names, version=called[-1].version_id)
+
+
+def _check_name(name: str | None) -> None:
+    """Refuse a name that could not be typed again, or would break a table."""
+    if name is not None and _NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"--name {name[:80]!r}: expected at most 64 letters, digits, dots, dashes and underscores, such as ensemble_001"
+        )
 
 
 def _document(model: StrategyModel) -> dict[str, Any]:

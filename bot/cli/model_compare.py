@@ -56,6 +56,8 @@ def compare(
         return
     if len(words) < 2:
         raise UsageError("compare needs two models such as BTCUSDT/basic@latest, or SYMBOL TIMEFRAME TYPE [VERSION]...")
+    if any("/" in word and "@" in word for word in words):
+        raise UsageError(f"compare takes two models such as BTCUSDT/basic@latest, got {len(words)}")
     key = ModelKey.of(words[0], words[2], words[1])
     chosen = _versions(registry, key, words[3:], last)
     windows = _side_by_side(report, key, chosen)

@@ -61,6 +61,8 @@ def explain(
     model = select_model(runnable_registry(place.models), symbol, model_type, timeframe, version)
     text = model.read(_trees(model, part))
     shares = gain_importance(text)
+    series, candles = _candles(place, model, exchange, time)
+    row = _row(model, candles)
     report = Report(as_json=as_json)
     ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     report.table(
@@ -73,8 +75,6 @@ def explain(
         report.line(f"Drawn into {png}")
         document["png"] = str(png)
     report.line()
-    series, candles = _candles(place, model, exchange, time)
-    row = _row(model, candles)
     found = contributions(text, row)
     values = dict(zip(shares, row.tolist(), strict=True))
     document["bar"] = _bar(report, series, candles, found, values, top)

@@ -78,7 +78,7 @@ def search(
         "horizon": horizon,
         "exchange": exchange,
         "sentiment": sentiment,
-        "features": ",".join(words(features or [])) or None,
+        "features": None if features is None else ",".join(words(features)),
     }
     with progress("Reading candles"):
         prepared = _prepare(place, key, asked, fixed, architecture, seed, threads)
@@ -129,7 +129,7 @@ def _prepare(
     from ml.training.trainer import prepare
 
     family = predictor_class(key.model_type, architecture)
-    named = [asked["features"]] if asked["features"] else []
+    named = [] if asked["features"] is None else [asked["features"]]
     series = CandleStore(place.candles).read(key.symbol, key.timeframe, asked["exchange"])
     joined = joined_sentiment(family, named, asked["sentiment"], place.candles)
     series = series if joined is None else replace(series, candles=joined.join(series.candles))

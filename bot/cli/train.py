@@ -94,6 +94,10 @@ def model(
     options = {"epochs": epochs, "batch_size": batch_size, "sequence_length": sequence_length}
     options["mixed_precision"] = False if disable_mixed_precision else None
     parameters, notes = model_parameters(family, params or [], options)
+    if horizon is not None and family.task == "path":
+        notes.append(
+            f"--horizon has no meaning for {key.model_type}: --params n_steps_ahead=N sets how long its paths are"
+        )
     place = Home.resolve(home)
     report = Report(as_json=as_json)
     for note in notes:

@@ -43,10 +43,21 @@ def words(values: Sequence[str]) -> list[str]:
 
 
 def chosen_features(values: Sequence[str], candles: Candles) -> tuple[str, ...] | None:
-    """Return the features of names and groups, or None for the default ones."""
+    """Return the features of names and groups, or None for the default ones.
+
+    Raises
+    ------
+    UsageError
+        When the option was given without a name.
+    """
     from ml.features.catalogue import select_names
 
     named = words(values)
+    empty = next((value for value in values if not words([value])), None)
+    if empty is not None:
+        raise UsageError(
+            f"--features {empty!r} names no feature: give names or groups, or leave it out for the default"
+        )
     return tuple(select_names(named, candles.timeframe, candles.columns)) if named else None
 
 

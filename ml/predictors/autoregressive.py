@@ -9,6 +9,7 @@ import numpy as np
 from ml.paths.dataset import LARGEST_MOVE
 from ml.predictors.basic import BasicPredictor, FittedTrees, check_rows
 from ml.predictors.path_trees import fit_trees, resolve_path_parameters
+from ml.predictors.training_rows import check_next_returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +74,7 @@ class AutoregressivePricePredictor:
             When no row is given, a label is missing, all labels are of one sign, or no feature varies.
         """
         rows, returns = np.ascontiguousarray(dataset.rows[positions]), dataset.returns[positions]
+        check_next_returns(returns)
         check_rows(rows, returns, dataset.horizon)
         sigma = dataset.sigma[positions]
         scale = np.where(np.isfinite(sigma) & (sigma > 0), sigma, np.inf)

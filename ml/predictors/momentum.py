@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ml.errors import TrainingFailed
+from ml.errors import InvalidParameter, TrainingFailed, UnknownFeature
+from ml.features.catalogue import feature
 from ml.predictors.basic import check_rows
 from ml.predictors.libraries import load
 from ml.predictors.network_training import LIMIT, fit_scaling
@@ -85,8 +86,22 @@ class MomentumClassifier:
 
     @staticmethod
     def required_features(horizon: int) -> tuple[str, ...]:
-        """Return the feature whose sign tells the direction of the last move."""
-        return (f"log_return_{horizon}",)
+        """Return the feature whose sign tells the direction of the last move.
+
+        Raises
+        ------
+        InvalidParameter
+            When no such feature reaches so far back.
+        """
+        name = f"log_return_{horizon}"
+        try:
+            feature(name)
+        except UnknownFeature as error:
+            raise InvalidParameter(
+                f"horizon is {horizon}: momentum asks whether the move of the last {horizon} bars goes on, and no feature "
+                "looks back so far; use a shorter --horizon"
+            ) from error
+        return (name,)
 
     def fit(self, dataset: Dataset, positions: Integers, *, seed: int, threads: int) -> FittedOnnx:  # noqa: ARG002
         """Fit the machine to the rows at ``positions``; nothing is drawn, so ``seed`` and ``threads`` change nothing.

@@ -11,6 +11,7 @@ from ml.errors import BrokenModel, TrainingFailed
 from ml.paths.dataset import NEXT_CANDLE, PathDataset
 from ml.predictors.basic import BasicPredictor, FittedTrees, check_rows
 from ml.predictors.path_trees import fit_trees, resolve_path_parameters
+from ml.predictors.training_rows import check_next_returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,6 +109,7 @@ class MultiOHLCPredictor:
         if not isinstance(dataset, PathDataset):
             raise TrainingFailed("a model of candles learns from the next candle of each bar, which this dataset lacks")
         rows = np.ascontiguousarray(dataset.rows[positions])
+        check_next_returns(dataset.returns[positions])
         check_rows(rows, dataset.returns[positions], dataset.horizon)
         parts = [
             fit_trees(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.float32]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["check_bounded", "check_classes", "check_known", "check_varied"]
+__all__ = ["check_bounded", "check_classes", "check_known", "check_next_returns", "check_varied"]
 
 
 def check_known(target: Floats) -> None:
@@ -55,6 +55,23 @@ def check_classes(positive: Flags, horizon: int, *, words: tuple[str, str], purp
             f"every one of the {len(positive)} training labels is {words[0] if count else words[1]}: {purpose} needs both; "
             f"train on a longer stretch, or on another horizon than {horizon}"
         )
+
+
+def check_next_returns(returns: Floats) -> None:
+    """Refuse next returns (n,) that are all of one sign: nothing could be learnt of how a path goes on.
+
+    Raises
+    ------
+    TrainingFailed
+        With what they all are.
+    """
+    known = returns[np.isfinite(returns)]
+    for word, count in (("0", known == 0), ("above 0", known > 0), ("below 0", known < 0)):
+        if len(known) and count.all():
+            raise TrainingFailed(
+                f"every one of the {len(known)} next returns to learn from is {word}: a model of paths needs rises and "
+                "falls; train on a longer stretch, or look at the candles with `bot data check`"
+            )
 
 
 def check_bounded(rows: Rows, library: str) -> None:

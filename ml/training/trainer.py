@@ -129,7 +129,8 @@ def prepare(candles: Candles, key: ModelKey, settings: TrainingSettings) -> Prep
     if plan.labelled == 0:
         raise TrainingFailed(
             f"none of the {plan.usable:,} bars with features has a label: {plan.ties:,} are ties, and for the others "
-            f"the candle {settings.horizon} bars later is missing"
+            f"the candle {settings.horizon} bars later is missing: "
+            + ("shorten --horizon, or take more bars" if plan.ties < plan.usable / 2 else "this price never moves")
         )
     return Prepared(candles, key, settings, schema, predictor, dataset, plan)
 

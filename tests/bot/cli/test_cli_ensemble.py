@@ -142,6 +142,12 @@ def test_methods_and_weights(home, made, capsys, method):
         (["create", "BTCUSDT", "--members", "basic,basic@newest", "--weights", "1,b"], 2, "expected numbers"),
         (["create", "BTCUSDT", "--members", "basic,basic@newest", "--weights", "1"], 2, "1 weights for 2 members"),
         (["create", "BTCUSDT", "--members", "basic,basic@newest", "--timeframe", "4h"], 2, "4h"),
+        (
+            ["create", "BTCUSDT", "--members", "basic,basic@newest", "--name", "../x"],
+            2,
+            "--name '../x': expected at most",
+        ),
+        (["create", "BTCUSDT", "--members", "basic,basic@newest", "--name", ""], 2, "--name '': expected at most"),
         (["test", "BTCUSDT"], 2, "make it with 'bot ensemble create BTCUSDT"),
         (["test", "BTCUSDT", "--name", "mine"], 2, "no ensemble is called 'mine' (known: none)"),
         (["test", "BTCUSDT", "--days-back", "0"], 2, "days-back"),

@@ -121,6 +121,7 @@ def test_the_form_of_versions_compares_two_as_well(bot, versions):
         (("BTCUSDT/basic@newest", "BTCUSDT/volatility"), "no model BTCUSDT/volatility"),
         (("BTCUSDT/basic@newest", "basic"), "'basic' is not a model: expected SYMBOL/TYPE@latest"),
         (("BTCUSDT/basic@newest", "BTCUSDT/basic@2020"), "no version '2020'"),
+        (("BTCUSDT/basic@newest", "BTCUSDT/basic", "BTCUSDT/risk"), "compare takes two models such as"),
         (("BTCUSDT/basic",), "compare needs two models such as BTCUSDT/basic@latest"),
     ],
 )
@@ -183,7 +184,8 @@ def test_explain_an_earlier_bar(bot, versions):
     ],
 )
 def test_what_cannot_be_explained_is_one_message(bot, words, message):
-    code, _, err = bot("explain", "BTCUSDT", *words)
+    code, out, err = bot("explain", "BTCUSDT", *words)
     assert code in {1, 2}
+    assert "--png" in words or out == ""
     assert err.startswith("error: ")
     assert message in err

@@ -128,6 +128,8 @@ def test_groups_of_features_and_parameters_arrive(home, capsys):
         (["--params", "num_leaves=7,num_leaves=8"], 2, "given twice"),
         (["--params", "num_leaves=many"], 2, "expected a whole number"),
         (["--horizon", "0"], 2, "horizon is 0"),
+        (["--horizon", "9000"], 1, "shorten --horizon"),
+        (["--features", ","], 2, "--features ',' names no feature"),
         (["--threads", "0"], 2, "threads is 0"),
         (["--start-date", "yesterday"], 2, "is not a date"),
         (["--start-date", "2019-01-01", "--end-date", "2018-01-01"], 2, "is not before"),
@@ -151,6 +153,11 @@ def test_wrong_requests_say_what_is_right_and_leave_nothing(home, capsys, words,
     assert not (home / "models").exists()
 
 
+def test_a_momentum_that_looks_back_further_than_any_feature(home, capsys):
+    assert main(["train", "model", "SYNTH", "--type", "momentum", "--horizon", "9000", "--home", str(home)]) == 2
+    assert "horizon is 9000: momentum asks whether the move of the last 9000 bars goes on" in capsys.readouterr().err
+
+
 def test_a_series_that_is_not_there(home, capsys):
     assert main(["train", "model", "NONE", "--home", str(home), "--json"]) == 2
     assert "NONE" in json.loads(capsys.readouterr().out)["error"]
@@ -163,6 +170,15 @@ def test_prices_that_never_fall_fail_in_one_sentence(home, capsys):
     words = ["train", "model", "RISING", "--features", "rsi_14", "--home", str(home)]
     assert main(words) == 1
     assert "training labels is a rise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model_type", ["autoregressive", "multi_ohlc"])
+def test_paths_of_a_price_that_stands_still(home, capsys, model_type):
+    close = np.full(4_000, 100.0)
+    candles = Candles("1h", np.arange(4_000, dtype=np.int64) * 3_600_000, close, close, close, close)
+    CandleStore(home / "candles").write(candles, "STILL", "local")
+    assert main(["train", "model", "STILL", "--type", model_type, "--home", str(home)]) == 1
+    assert "next returns to learn from is 0: a model of paths needs rises and falls" in capsys.readouterr().err
 
 
 def test_an_interrupt_while_fitting_leaves_nothing(home, capsys, monkeypatch):
