@@ -31,6 +31,7 @@ class MLBasic(MLStrategy):
     """
 
     roles: ClassVar[tuple[str, ...]] = ("prediction",)
+    reads: ClassVar[Mapping[str, str]] = {"prediction": "p_up"}
     params: ClassVar[Any] = (("enter", 0.55), ("exit", 0.45), ("min_edge", "cost"))
 
     def __init__(self) -> None:

@@ -88,7 +88,7 @@ class MLEnhanced(MLStrategy):
     def check_values(cls, values: Mapping[str, Any]) -> None:
         """Raise ``StrategyError`` for values out of range."""
         super().check_values(values)
-        check_count("rsi_period", values["rsi_period"], low=2)
+        check_count("rsi_period", values["rsi_period"], low=2, high=1_000)
         if not isinstance(values["rsi_timeframe"], (str, type(None))):
             raise StrategyError(f"rsi_timeframe is {values['rsi_timeframe']!r}: expected a text such as 5m, or null")
         check_fraction("oversold", values["oversold"], low=0.0, high=100.0)

@@ -33,13 +33,13 @@ def check_fraction(
         raise StrategyError(f"{name} is {value!r}: expected a number in {bracket}{low:g}, {high:g}]{none}")
 
 
-def check_count(name: str, value: Any, *, low: int, optional: bool = False) -> None:
-    """Raise ``StrategyError`` unless ``value`` is a whole number of at least ``low``."""
+def check_count(name: str, value: Any, *, low: int, high: int | None = None, optional: bool = False) -> None:
+    """Raise ``StrategyError`` unless ``value`` is a whole number of at least ``low``, and at most ``high`` if that is given."""
     if value is None and optional:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        none = " or null" if optional else ""
-        raise StrategyError(f"{name} is {value!r}: expected a whole number from {low}{none}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        upper, none = "" if high is None else f" to {high}", " or null" if optional else ""
+        raise StrategyError(f"{name} is {value!r}: expected a whole number from {low}{upper}{none}")
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:

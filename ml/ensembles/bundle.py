@@ -86,6 +86,11 @@ class OpenEnsemble:
         """Bars ahead that a prediction speaks of."""
         return self.calibration.horizon
 
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Columns of a prediction that the ensemble speaks of."""
+        return self.calibration.states
+
     def publish(self, answers: Floats, close: Floats) -> Floats:
         """Return the published numbers of n bars, float64 (n, 9).
 

@@ -66,6 +66,11 @@ class EnsembleEngine(PredictionEngine):
         return self._ensemble.horizon
 
     @property
+    def states(self) -> tuple[str, ...]:
+        """Columns of a prediction that the ensemble speaks of."""
+        return self._ensemble.states
+
+    @property
     def window_bars(self) -> int:
         """Candles, the newest included, that always suffice for a prediction of the newest bar."""
         return max(member.window_bars for member in self.members)

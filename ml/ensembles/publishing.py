@@ -68,6 +68,11 @@ class PoolCalibration:
         if self.band_low > self.band_high or self.horizon < 1:
             raise BrokenModel("the calibration of the ensemble has quantiles out of order or a horizon below 1")
 
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Columns that these predictions fill in."""
+        return PREDICTION_COLUMNS[:7]
+
     def publish(self, pooled: Floats, close: Floats) -> Floats:
         """Return the published numbers of n bars, float64 (n, 9), in the order of ``PREDICTION_COLUMNS``.
 

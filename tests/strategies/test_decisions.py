@@ -207,6 +207,9 @@ def test_checks_name_the_parameter_and_what_was_expected():
     check_fraction("x", None, low=0, high=1, optional=True)
     check_count("n", 3, low=1)
     check_count("n", None, low=1, optional=True)
+    check_count("n", 9, low=1, high=9)
+    with pytest.raises(StrategyError, match="n is 10: expected a whole number from 1 to 9"):
+        check_count("n", 10, low=1, high=9)
     check_choice("c", "hold", ["hold", "close"])
     check_name("thing", "a", ["a"])
     for value in (math.inf, None, "1", False, 2):

@@ -147,6 +147,11 @@ def test_the_feed_begins_early_enough_for_the_rsi(home):
             {"params": "{rsi_timeframe: 90m, max_risk: null}"},
             r"run\.yaml:3:25: rsi_timeframe is '90m': expected a whole multiple of the bars' 1h",
         ),
+        (
+            ENHANCED,
+            {"params": "{rsi_period: 5000, max_risk: null}"},
+            r"run\.yaml:3:22: rsi_period is 5000: expected a whole number from 2 to 1000",
+        ),
         (ENHANCED, {"params": "{oversold: 71, max_risk: null}"}, r"run\.yaml:3:20: oversold is 71: expected less than"),
         (
             PREDICTIVE,

@@ -178,13 +178,21 @@ def test_an_ensemble_whose_member_is_gone_cannot_be_activated(home, made, capsys
         assert "bot ensemble create" in document(capsys)["error"]
 
 
-def test_a_backtest_trades_on_an_ensemble(home, made, capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("strategy", "role", "params"),
+    [
+        ("MLBasic", "prediction", "{enter: 0.55, exit: 0.5, min_edge: none}"),
+        ("MLEnhanced", "direction", "{max_risk: null, oversold: 40, overbought: 60, min_edge: none}"),
+        ("MLPredictive", "prediction", "{min_predicted_return: 0.0001, confidence_threshold: 0.52}"),
+    ],
+)
+def test_a_backtest_trades_on_an_ensemble(home, made, capsys, tmp_path, strategy, role, params):
     assert run(home, "create", "BTCUSDT", "--members", f"basic@{made[1]},basic@{made[2]}") == 0
     config = tmp_path / "config.yaml"
     config.write_text(
-        "name: together\nstrategy: MLBasic\nsymbols: [BTCUSDT]\ntimeframe: 1h\n"
-        "models:\n  prediction: '{symbol}/ensemble@newest'\n"
-        "params:\n  enter: 0.55\n  exit: 0.5\n  min_edge: none\ndata:\n  start: 2018-04-01\n"
+        f"name: together\nstrategy: {strategy}\nsymbols: [BTCUSDT]\ntimeframe: 1h\n"
+        f"models:\n  {role}: '{{symbol}}/ensemble@newest'\n"
+        f"params: {params}\ndata:\n  start: 2018-04-01\n"
         "broker:\n  cash: 10000\n  commission: 0\n",
         encoding="utf-8",
     )
