@@ -21,6 +21,8 @@ QUICK = {
     "basic-lstm": SEQUENCE,
     "basic-tcn": ["--model", "tcn", *SEQUENCE[2:]],
     "sentiment-gbm": ["--params", "num_boost_round=10"],
+    "sentiment-lstm": SEQUENCE,
+    "sentiment-tcn": ["--model", "tcn", *SEQUENCE[2:]],
     "direction-xgboost": FEW,
     "momentum-svm": ["--params", "max_rows=300", *FEW],
     "price_nn-mlp": NETWORK,
