@@ -34,7 +34,7 @@ def check_fraction(
 
 
 def check_count(name: str, value: Any, *, low: int, high: int | None = None, optional: bool = False) -> None:
-    """Raise ``StrategyError`` unless ``value`` is a whole number of at least ``low``, and at most ``high`` if that is given."""
+    """Raise ``StrategyError`` unless ``value`` is a whole number from ``low`` to ``high``; None is no upper end."""
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):

@@ -65,7 +65,7 @@ def import_model(
         candles = series.candles if joined is None else joined.join(series.candles)
         update(0.1, "features and labels")
     settings = TrainingSettings(
-        horizon=horizon or folder.horizon or 1,
+        horizon=next((each for each in (horizon, folder.horizon) if each is not None), 1),
         exchange=series.exchange,
         sentiment=None if joined is None else joined.name,
         first_ms=ended,
@@ -125,6 +125,9 @@ def _readable(folder: ForeignFolder, key: ModelKey) -> ForeignModel:
             model = read_lightgbm(folder.models["model.txt"])
     except BrokenModel as error:
         raise ImportRefused(f"{folder.path.name}: {error}") from error
+    twice = next((name for name in model.names if model.names.count(name) > 1), None)
+    if twice is not None:
+        raise ImportRefused(f"{folder.path.name} names the feature {twice} twice: each column must be another feature")
     missing = unknown_features(model.names)
     if missing:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")

@@ -253,6 +253,8 @@ def test_too_few_bars_after_the_training(home, tmp_path, capsys):
         ({"trained_at": "yesterday"}, (), 3, "trained_at: 'yesterday' is not a date"),
         ({}, ("--symbol", "ETHUSDT"), 2, "--symbol ETHUSDT, but BTC_USDT_1h_300steps is of BTCUSDT"),
         ({}, ("--timeframe", "4h"), 2, "--timeframe 4h, but BTC_USDT_1h_300steps is of 1h"),
+        ({"horizon": 0}, (), 3, "horizon is 0, expected a whole number"),
+        ({}, ("--horizon", "0"), 2, "horizon is 0"),
         ({}, ("--type", "basics"), 2, "did you mean 'basic'?"),
         ({}, ("--type", "autoregressive"), 2, "only one of direction, such as basic"),
     ],
@@ -336,6 +338,9 @@ def test_a_graph_without_the_volatility_or_with_probabilities_is_refused(home, t
     assert "does not read ewma_volatility" in refusal(capsys, home, path)
     (path / "feature_schema.json").unlink()
     assert "does not name its features" in refusal(capsys, home, path)
+    shutil.rmtree(path)
+    path = graph_folder(tmp_path, ("ewma_volatility", "ewma_volatility"), [1.0, 0.0])
+    assert "names the feature ewma_volatility twice" in refusal(capsys, home, path)
     shutil.rmtree(path)
     names = ("rsi_14", "ewma_volatility")  # 0 to 100
     path = graph_folder(tmp_path, names, [0.01, 0.0])
