@@ -99,6 +99,12 @@ def model(
             f"--horizon has no meaning for {key.model_type}: --params n_steps_ahead=N sets how long its paths are"
         )
     place = Home.resolve(home)
+    searched = _searched_trials(place, key, family.architecture) if params else 0
+    if searched:
+        notes.append(
+            f"{searched:,} trials were made of {key} before: where a search chose these parameters, the figures count the "
+            "bars that chose them too, and flatter; what it printed of its last fold does not"
+        )
     report = Report(as_json=as_json)
     for note in notes:
         report.line(f"note: {note}")
@@ -119,6 +125,7 @@ def model(
             sentiment=None if joined is None else joined.name,
             architecture=architecture,
             robustness=not skip_robustness,
+            searched_trials=searched,
             first_ms=first_ms,
         )
         prepared = prepare(candles, key, settings)
@@ -137,6 +144,13 @@ def model(
     report.document(
         _document(prepared, result, bundle, promoted=promoted, replaced=replaced, held_back=no_promote, notes=notes)
     )
+
+
+def _searched_trials(home: Home, key: ModelKey, architecture: str) -> int:
+    """Return how many trials searches have made of this series and family, on whatever data."""
+    from bot.searches import TrialStore
+
+    return TrialStore(home.root / "searches", key, architecture, "").read().counted
 
 
 def _document(

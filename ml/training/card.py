@@ -87,6 +87,7 @@ def model_card(
             f"{task.training_words(baselines)}"
         ),
         f"- made {document['created_at']} by version {document['code_version']}, seed {document['training']['seed']}",
+        *_searched(document["training"].get("searched_trials", 0)),
         "",
         "## Limits",
         "",
@@ -94,3 +95,15 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _searched(trials: int) -> list[str]:
+    """Return what it means for the figures that a search chose the parameters; nothing where there was none."""
+    if not trials:
+        return []
+    return [
+        (
+            f"- parameters given after a search of {trials:,} trials on this series: the figures above count the bars that "
+            "chose them too, and flatter; what the search printed of its last fold does not"
+        )
+    ]

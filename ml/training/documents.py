@@ -141,6 +141,7 @@ def metadata(
             "validation_ratio": settings.folds / (settings.folds + 1),
             "seed": settings.seed,
             "threads": settings.threads,
+            **({"searched_trials": settings.searched_trials} if settings.searched_trials else {}),
             "plan": plan.to_dict(),
         },
         "performance": {

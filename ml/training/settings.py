@@ -56,6 +56,9 @@ class TrainingSettings:
         Which model of the type, such as ``lstm``; None for the type's default.
     robustness
         Whether to measure the model under noise, a shift, shuffled labels and by regime.
+    searched_trials
+        How many sets of parameters were tried on this series and family before these were chosen, for the record; 0 where
+        no search was made.
     first_ms
         Open time of the first bar to learn from; earlier candles only warm its features. None for the first of all.
     """
@@ -72,6 +75,7 @@ class TrainingSettings:
     sentiment: str | None = None
     architecture: str | None = None
     robustness: bool = True
+    searched_trials: int = 0
     first_ms: int | None = None
 
     def __post_init__(self) -> None:

@@ -57,6 +57,24 @@ def test_trials_are_counted_for_good_and_the_best_can_be_trained(home, capsys):
     assert second["best"]["params"].items() <= meta["hyperparams"].items()
     assert meta["hyperparams"]["num_boost_round"] == 8
 
+    # the figures of a model whose parameters were searched count the bars that chose them: bundle and notes say so
+    assert meta["training"]["searched_trials"] == 6
+    card = (home / "models" / "SYNTH" / "basic" / trained["version"] / "README.md").read_text()
+    assert "after a search of 6 trials" in card
+    assert any("6 trials were made" in note for note in trained["notes"])
+
+
+def test_a_training_with_the_defaults_owes_nothing_to_a_search(home, capsys):
+    assert search(home, "--trials", "1") == 0
+    document(capsys)
+    words = ["train", "model", "SYNTH", "--features", "rsi_14", "--skip-plots", "--skip-robustness"]
+    assert main([*words, "--home", str(home), "--json"]) == 0
+    trained = document(capsys)
+    folder = home / "models" / "SYNTH" / "basic" / trained["version"]
+    assert trained["notes"] == []
+    assert "searched_trials" not in json.loads((folder / "metadata.json").read_bytes())["training"]
+    assert "search of" not in (folder / "README.md").read_text()
+
 
 def test_words_for_a_person(home, capsys):
     assert search(home, "--trials", "3", as_json=False) == 0
