@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["import_sentiment", "list_sentiment"]
 
 _SHOWN = 5
+_LONGEST_MS = 3_650 * 86_400_000
 
 
 def import_sentiment(
@@ -48,6 +49,9 @@ def import_sentiment(
     called = sentiment_name(name or DEFAULT_NAME)
     delay_ms = None if delay is None else parse_duration(delay)
     max_age_ms = None if max_age is None else parse_duration(max_age)
+    for option, length in (("--publication-delay", delay_ms), ("--max-age", max_age_ms)):
+        if length is not None and length > _LONGEST_MS:
+            raise UsageError(f"{option} is longer than ten years: expected such as 0s, 1h or 7d")
     if max_age_ms == 0:
         raise UsageError("--max-age 0 leaves no value to use: expected such as 7d")
     found = read_sentiment(

@@ -6,14 +6,21 @@ import hashlib
 import json
 import math
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
-from bot.cli.train_settings import FAMILIES, chosen_features, joined_sentiment, model_parameters, span, words
+from bot.cli.train_settings import (
+    FAMILIES,
+    chosen_features,
+    joined_sentiment,
+    model_parameters,
+    span,
+    with_sentiment,
+    words,
+)
 from bot.home import Home
 from registry.names import ModelKey
 
@@ -132,7 +139,7 @@ def _prepare(
     named = [] if asked["features"] is None else [asked["features"]]
     series = CandleStore(place.candles).read(key.symbol, key.timeframe, asked["exchange"])
     joined = joined_sentiment(family, named, asked["sentiment"], place.candles)
-    series = series if joined is None else replace(series, candles=joined.join(series.candles))
+    series = with_sentiment(series, joined)
     first_ms, candles = span(series.candles, asked["start_date"], asked["end_date"])
     settings = TrainingSettings(
         horizon=default_horizon(key.timeframe, family.task) if asked["horizon"] is None else asked["horizon"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
 from bot.cli.search import search
-from bot.cli.train_settings import FAMILIES, chosen_features, joined_sentiment, model_parameters, span
+from bot.cli.train_settings import FAMILIES, chosen_features, joined_sentiment, model_parameters, span, with_sentiment
 from bot.home import Home
 from registry.names import ModelKey
 
@@ -111,7 +110,7 @@ def model(
     with progress("Reading candles") as update:
         series = CandleStore(place.candles).read(key.symbol, key.timeframe, exchange)
         joined = joined_sentiment(family, features or [], sentiment, place.candles)
-        series = series if joined is None else replace(series, candles=joined.join(series.candles))
+        series = with_sentiment(series, joined)
         first_ms, candles = span(series.candles, start_date, end_date)
         update(0.02, "features and labels")
         settings = TrainingSettings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import UsageError
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.market.sentiment import SentimentSeries
+    from bot.market.store import StoredSeries
     from ml.candles import Candles
     from ml.predictors.contract import Predictor
 
-__all__ = ["FAMILIES", "chosen_features", "joined_sentiment", "model_parameters", "span", "words"]
+__all__ = ["FAMILIES", "chosen_features", "joined_sentiment", "model_parameters", "span", "with_sentiment", "words"]
 
 FAMILIES = (
     *("basic", "sentiment", "direction", "price_nn", "momentum"),
@@ -82,6 +84,29 @@ def joined_sentiment(
     if name is not None:
         raise UsageError(f"--sentiment {name} is not read by {family.type_name}: add sentiment to --features")
     return None
+
+
+def with_sentiment(stored: StoredSeries, sentiment: SentimentSeries | None) -> StoredSeries:
+    """Return the stored candles with what was known of the sentiment at each close; as they are without a series.
+
+    Raises
+    ------
+    UsageError
+        When no candle has a value: the model would read nothing under that name.
+    """
+    from ml.candles import format_ms
+
+    if sentiment is None:
+        return stored
+    candles = sentiment.join(stored.candles)
+    if len(candles) and (candles.sentiment is None or not (candles.sentiment >= 0).any()):
+        known = sentiment.published_ms
+        raise UsageError(
+            f"no candle of {stored.symbol} {candles.timeframe} has a value of {sentiment.name}: its values became known from "
+            f"{format_ms(int(known[0]))} to {format_ms(int(known[-1]))}, the candles are of "
+            f"{format_ms(int(candles.open_ms[0]))} to {format_ms(int(candles.open_ms[-1]))}"
+        )
+    return replace(stored, candles=candles)
 
 
 def model_parameters(

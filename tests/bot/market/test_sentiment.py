@@ -244,6 +244,8 @@ def test_import_and_list(bot, tmp_path, home):
         (("--symbol", "BTCUSDT"), 2, "has no --symbol"),
         (("--publication-delay", "soon"), 2, "'soon' is no length of time"),
         (("--max-age", "0d"), 2, "--max-age 0"),
+        (("--max-age", "99999d"), 2, "--max-age is longer than ten years"),
+        (("--publication-delay", "99999d"), 2, "--publication-delay is longer than ten years"),
         (("--column", "close=x"), 2, "expected value=NAME or time=NAME"),
         (("--column", "valu"), 2, "has no column 'valu'; did you mean 'value'?"),
         (("--name", "../x"), 2, "is no name of a series"),
@@ -291,6 +293,12 @@ def test_train_predict_and_backtest_read_it_where_the_model_does(bot, tmp_path, 
     code, _, err = bot(*train)
     assert code == 2
     assert "import one with `bot data import FILE --kind sentiment`" in err
+    long_ago = write(tmp_path / "old.csv", [(time - 4_000 * DAY, value) for time, value in rows(110)])
+    assert imported(bot, long_ago, "--name", "mood")[0] == 0
+    code, _, err = bot(*train)
+    assert code == 2
+    assert "no candle of SYNTH 1h has a value of mood: its values became known from 20" in err
+    assert not (home / "models").exists()
     assert imported(bot, write(tmp_path / "a.csv", rows(110)), "--name", "mood")[0] == 0
     code, out, err = bot(*train, "--json")
     assert code == 0, err
