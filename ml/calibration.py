@@ -187,12 +187,12 @@ def calibrated(raw: Floats, slope: float, score_scale: float = 0.0) -> Floats:
     return out
 
 
-def fit_slope(raw: Floats, rose: Flags) -> tuple[float, float]:
+def fit_slope(raw: Floats, rose: Flags, weight: float = 1.0) -> tuple[float, float]:
     """Return slope and scale of the map: a ridge-penalised logistic regression without intercept, slope at least 0.
 
-    With ``t = c tanh(s / c)`` and c = 1.5 rms(s) it minimises ``sum log(1 + exp(-y a t)) + ridge / 2 (a rms(t))^2``, y = +-1,
-    by Newton steps; scale and penalty follow the size of the scores, so a model may scale them as it likes. Only the last
-    5,000 rows count; below 500 rows, or where the scores are all zero, both numbers are 0.
+    With ``t = c tanh(s / c)`` and c = 1.5 rms(s) it minimises ``w sum log(1 + exp(-y a t)) + ridge / 2 (a rms(t))^2``,
+    y = +-1, by Newton steps; scale and penalty follow the size of the scores, so a model may scale them as it likes. Only
+    the last 5,000 rows count; below 500 rows, or where the scores are all zero, both numbers are 0.
 
     Parameters
     ----------
@@ -200,6 +200,8 @@ def fit_slope(raw: Floats, rose: Flags) -> tuple[float, float]:
         Out-of-sample scores in time order, thinned to one per horizon.
     rose : bool array, shape (n,)
         Whether the return was positive; ties are not among the rows.
+    weight
+        ``w``: how many independent rows a row counts for, above 0 and at most 1; below 1 where labels overlap.
     """
     raw, rose = raw[-_SLOPE_ROWS:], rose[-_SLOPE_ROWS:]
     scale = _SATURATION * math.sqrt(float(np.mean(raw * raw))) if len(raw) else 0.0
@@ -212,8 +214,8 @@ def fit_slope(raw: Floats, rose: Flags) -> tuple[float, float]:
     slope = 0.0
     for _ in range(50):
         p = 1.0 / (1.0 + np.exp(-np.clip(slope * score, -500, 500)))
-        gradient = float(np.sum((p - target) * score)) + _RIDGE * slope
-        curvature = float(np.sum(p * (1 - p) * score * score)) + _RIDGE
+        gradient = weight * float(np.sum((p - target) * score)) + _RIDGE * slope
+        curvature = weight * float(np.sum(p * (1 - p) * score * score)) + _RIDGE
         step = gradient / curvature
         slope -= step
         if abs(step) < 1e-12:

@@ -133,7 +133,8 @@ def fit_step_slopes(record: PathRecord, steps: int) -> tuple[Floats, Floats]:
     """Return slope and scale of the map from predicted return to probability, for the steps 1 to ``steps``.
 
     The score is the predicted return in units of the volatility at the start; the map is that of ``ml.calibration``. Paths
-    overlap: that widens the error of the slope, it does not shift it.
+    overlap: all together they count for as many as fit one after another, so that the penalty of the slope holds back
+    what few independent paths have shown.
 
     Returns
     -------
@@ -143,8 +144,14 @@ def fit_step_slopes(record: PathRecord, steps: int) -> tuple[Floats, Floats]:
     slopes, scales = np.zeros(steps), np.zeros(steps)
     for step in range(1, steps + 1):
         score, rose, known = _scores(record, step)
-        slopes[step - 1], scales[step - 1] = fit_slope(score[known], rose[known])
+        slopes[step - 1], scales[step - 1] = fit_slope(score[known], rose[known], _weight(record, known, step))
     return slopes, scales
+
+
+def _weight(record: PathRecord, known: Flags, step: int) -> float:
+    """Return how many independent paths one of the known ones counts for, at most 1."""
+    count = int(known.sum())
+    return min(1.0, _independent(record, known, step) / count) if count else 1.0
 
 
 def _scores(record: PathRecord, step: int) -> tuple[Floats, Flags, Flags]:
@@ -167,7 +174,8 @@ def confidence_figures(record: PathRecord, step: int) -> dict[str, float]:
         here = record.fold == fold
         past = known & (record.fold < fold) & (record.k + step <= record.k[here].min())
         if int(past.sum()) >= MINIMUM_ROWS:
-            stated[here] = calibrated(np.nan_to_num(score[here]), *fit_slope(score[past], rose[past]))
+            slope, scale = fit_slope(score[past], rose[past], _weight(record, past, step))
+            stated[here] = calibrated(np.nan_to_num(score[here]), slope, scale)
     counted = known & np.isfinite(stated)
     confidence = np.maximum(stated[counted], 1.0 - stated[counted])
     hits = (score[counted] >= 0) == rose[counted]

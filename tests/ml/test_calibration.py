@@ -108,7 +108,8 @@ def test_a_scale_of_zero_never_saturates():
     np.testing.assert_allclose(calibrated(raw, 0.5), expected, atol=1e-15)
 
 
-def test_slope_is_that_of_an_independent_optimiser():
+@pytest.mark.parametrize("weight", [1.0, 0.2])
+def test_slope_is_that_of_an_independent_optimiser(weight):
     generator = np.random.default_rng(4)
     raw = generator.normal(0, 0.3, 3_000)
     rose = generator.random(3_000) < 1 / (1 + np.exp(-0.6 * raw))
@@ -117,10 +118,10 @@ def test_slope_is_that_of_an_independent_optimiser():
 
     def loss(slope):
         penalty = 10 / 2 * slope**2 * np.mean(bent**2)
-        return np.logaddexp(0, -np.where(rose, 1, -1) * slope * bent).sum() + penalty
+        return weight * np.logaddexp(0, -np.where(rose, 1, -1) * slope * bent).sum() + penalty
 
     best = optimize.minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-10}).x
-    assert fit_slope(raw, rose) == pytest.approx((best, scale), abs=1e-6)
+    assert fit_slope(raw, rose, weight) == pytest.approx((best, scale), abs=1e-6)
 
 
 def test_map_does_not_depend_on_the_size_of_scores():

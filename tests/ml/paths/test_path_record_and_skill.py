@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from path_models import STEPS, drifting, trained
+from scipy import optimize
 
 from ml.errors import BrokenModel
 from ml.paths.publishing import PathPublisher
 from ml.paths.record import PATHS_FILE, STEPS_FILE, PathRecord, StepRecord
-from ml.paths.skill import LEAST_INDEPENDENT, fit_shrink, skill_by_step, trusted_steps
+from ml.paths.skill import LEAST_INDEPENDENT, fit_shrink, fit_step_slopes, skill_by_step, trusted_steps
 from ml.training.path_evaluation import MINIMUM_PATHS, decide_path
 
 KINDS = ("autoregressive", "multi_ohlc")
@@ -173,6 +174,30 @@ def test_on_pure_noise_the_first_step_passes_in_at_most_five_of_a_hundred():
         said = 0.002 * generator.normal(size=(500, 1))
         passed += trusted_steps(skill_by_step(record_of(said, outcome, 1)))
     assert passed <= 10
+
+
+def test_paths_that_overlap_count_for_as_many_as_fit_one_after_another():
+    generator = np.random.default_rng(6)
+    moves = generator.normal(0, 0.01, 1_200)
+    predicted = np.cumsum(0.5 * generator.normal(0, 0.01, (1_200, 5)) + 0.5 * moves[:, None], axis=1)
+    realised = np.cumsum(generator.normal(0, 0.01, (1_200, 5)) + moves[:, None], axis=1)
+    apart, overlapping = (record_of(predicted, realised, spacing=spacing) for spacing in (5, 1))
+    far, near = fit_step_slopes(apart, 5), fit_step_slopes(overlapping, 5)
+    np.testing.assert_array_equal(far[1], near[1])  # the scale is that of the scores
+    assert near[0][0] == far[0][0]  # one step ahead nothing overlaps
+    assert 0 < near[0][4] < 0.98 * far[0][4]
+
+    # the same rows at the fifth step, a fifth of them: what the penalty makes of 240 independent paths
+    score = predicted[:, 4].astype(np.float32).astype(float) / overlapping.sigma
+    scale = 1.5 * math.sqrt(np.mean(score**2))
+    bent, rose = scale * np.tanh(score / scale), np.where(realised[:, 4] > 0, 1, -1)
+    size, count = np.mean(bent**2), (1_199 // 5 + 1) / 1_200
+
+    def loss(slope):
+        return count * np.logaddexp(0, -rose * slope * bent).sum() + 5 * slope**2 * size
+
+    best = optimize.minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-10}).x
+    assert near[0][4] == pytest.approx(best, abs=1e-5)
 
 
 def test_too_few_paths_are_refused_whatever_they_show():
