@@ -9,12 +9,13 @@ probability much further. Widths of price bands are quantiles of standardised ou
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ml.errors import BrokenModel
+from ml.frozen_numbers import read_frozen
 from ml.intervals import block_weights, wilson
 from ml.predictions import PREDICTION_COLUMNS
 
@@ -130,16 +131,8 @@ class Calibration:
         BrokenModel
             When the version is unknown, or a number is missing, of another type or out of range.
         """
-        version = data.get("schema_version")
-        if version != _SCHEMA_VERSION:
-            raise BrokenModel(f"calibration.json has schema version {version!r}, this program reads {_SCHEMA_VERSION}")
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            value = data.get(field.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise BrokenModel(f"calibration.json: {field.name} is {value!r}, expected a number")
-            values[field.name] = int(value) if field.type == "int" else float(value)
-        return cls(**values)
+        found: Calibration = read_frozen(cls, data, _SCHEMA_VERSION)
+        return found
 
 
 def apply_calibration(raw: Floats, sigma: Floats, close: Floats, calibration: Calibration) -> Floats:

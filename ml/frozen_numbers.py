@@ -38,7 +38,7 @@ def read_frozen(cls: type[Any], data: Mapping[str, Any], version: int) -> Any:
         value = data.get(field.name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise BrokenModel(f"calibration.json: {field.name} is {value!r}, expected a number")
-        if field.type == "int" and value != int(value):
+        if field.type == "int" and not float(value).is_integer():  # nor is NaN, which JSON of Python may hold
             raise BrokenModel(f"calibration.json: {field.name} is {value!r}, expected a whole number")
         values[field.name] = int(value) if field.type == "int" else float(value)
     return cls(**values)

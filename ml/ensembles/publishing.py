@@ -7,13 +7,14 @@ of single models again, fitted on scores that were pooled by numbers of earlier 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ml.calibration import calibrated, conformal_quantiles, fit_slope
 from ml.errors import BrokenModel
+from ml.frozen_numbers import read_frozen
 from ml.predictions import PREDICTION_COLUMNS
 
 if TYPE_CHECKING:
@@ -103,13 +104,8 @@ class PoolCalibration:
         """Read what ``to_dict`` wrote; raises BrokenModel where the form is another."""
         if data.get("schema_version") != _SCHEMA_VERSION or data.get("kind") != cls.kind:
             raise BrokenModel("calibration.json is not that of an ensemble of this program's version")
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            value = data.get(field.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise BrokenModel(f"calibration.json: {field.name} is {value!r}, expected a number")
-            values[field.name] = int(value) if field.type == "int" else float(value)
-        return cls(**values)
+        found: PoolCalibration = read_frozen(cls, data, _SCHEMA_VERSION)
+        return found
 
 
 def fit_pool_calibration(

@@ -95,6 +95,8 @@ def test_json_round_trip_keeps_every_bit():
         ({"residual_low": 2.0}, "not in order"),
         ({"horizon": 0}, "at least 1 bar"),
         ({"rows": True}, "rows is True"),
+        ({"rows": 700.5}, "expected a whole number"),
+        ({"residual_rows": math.nan}, "expected a whole number"),
     ],
 )
 def test_broken_calibrations_are_refused(change, message):
