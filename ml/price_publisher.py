@@ -160,7 +160,10 @@ class PricePublisher:
             value = data.get(name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise BrokenModel(f"calibration.json: {name} is {value!r}, expected a number")
-            values[name] = int(value) if name in {"horizon", "rows"} else float(value)
+            whole = name in {"horizon", "rows"}
+            if whole and not float(value).is_integer():
+                raise BrokenModel(f"calibration.json: {name} is {value!r}, expected a whole number")
+            values[name] = int(value) if whole else float(value)
         return cls(**values, pool=tuple(read_numbers(data, "pool").tolist()))
 
 

@@ -181,6 +181,7 @@ def damaged() -> list[tuple[dict[str, Any], str]]:
         ({"pool": [0.0, math.nan]}, "not finite"),
         ({"pool": "x"}, "list of numbers"),
         ({"horizon": 0}, "horizon"),
+        ({"rows": math.nan}, "whole number"),
         ({"kind": "prices"}, "did you mean"),
     ]
 
