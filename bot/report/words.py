@@ -313,9 +313,13 @@ def market_words(document: Mapping[str, Any]) -> list[str]:
 
 
 def strategy_words(document: Mapping[str, Any]) -> list[str]:
-    """Return what the strategy itself has to say of the run: how many bars reached its thresholds."""
+    """Return what the strategy itself has to say of the run: how many bars reached its thresholds, in sample or not."""
     notes = document["strategy"].get("notes")
-    return [str(note) for note in notes] if isinstance(notes, list) else []
+    lines = [str(note) for note in notes] if isinstance(notes, list) else []
+    known = document["in_sample_bars"]
+    if lines and known:
+        lines.append(f"The strategy counts all bars that may trade, the {known:,} in sample among them.")
+    return lines
 
 
 def reached_rows(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:

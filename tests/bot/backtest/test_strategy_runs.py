@@ -17,7 +17,7 @@ from bot.errors import ConfigError
 from bot.home import Home
 from bot.market.store import CandleStore
 from bot.report.page import report_page
-from bot.report.words import market_words, promotion_words, reached_rows, verdicts
+from bot.report.words import market_words, promotion_words, reached_rows, strategy_words, verdicts
 
 TEXT = """\
 name: run
@@ -64,6 +64,17 @@ def test_it_trades_and_the_report_says_what_was_reached(home, choices):
     assert "How many bars reached what it asks for" in page
     for what, bars, share in reached_rows(document):
         assert f"<th>{what}</th><td>{bars}</td><td>{share}" in page.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_counts_that_hold_bars_in_sample_say_so(home):
+    document = result_document(run_backtest(assembled(home, PREDICTIVE)))
+    (note,) = document["strategy"]["notes"]
+    assert strategy_words({**document, "in_sample_bars": 0}) == [note]
+    assert strategy_words({**document, "in_sample_bars": 1_200}) == [
+        note,
+        "The strategy counts all bars that may trade, the 1,200 in sample among them.",
+    ]
+    assert strategy_words({**document, "strategy": {}, "in_sample_bars": 1_200}) == []
 
 
 def test_a_strategy_without_thresholds_shows_none(home):
