@@ -27,7 +27,7 @@ def check_known(target: Floats) -> None:
         With the count.
     """
     if len(target) == 0:
-        raise TrainingFailed("no bar has both features and a label to learn from")
+        raise TrainingFailed("no bar has both features and a label to learn from: shorten --horizon, or take more bars")
     if not np.isfinite(target).all():
         raise TrainingFailed(f"{int((~np.isfinite(target)).sum())} of {len(target)} training rows have no label")
 
