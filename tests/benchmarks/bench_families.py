@@ -43,7 +43,11 @@ def measure(
     rows.append(_found("direction", found, found_seeds, CALIBRATED_BARS))
     rows += _calibrated("direction", found)
     few = max(1, found_seeds // 4)
-    rows.append(_found("risk", outcomes("risk", "edge", range(3_000, 3_000 + few), BARS, workers), few))
+    rows.append(
+        _found(
+            "risk", outcomes("risk", "edge", range(3_000, 3_000 + few), CALIBRATED_BARS, workers), few, CALIBRATED_BARS
+        )
+    )
     for name, kind, seeds in (
         ("direction", "random", null_seeds),
         ("direction", "shuffled", null_seeds),
