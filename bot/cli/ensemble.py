@@ -71,6 +71,9 @@ def create(
         bundle = registry.register(predictor.key, result.files, at=at)
     pool = result.metadata["hyperparams"]
     notes = [note for note in (predictor.note(int(result.record.scored.sum())),) if note]
+    notes += [
+        f"{member} is archived: it is used because it was named" for member in chosen if member.status == "archived"
+    ]
     report = Report(as_json=as_json)
     report.table(
         f"{predictor.key} on {result.comparison['n']:,} common bars",

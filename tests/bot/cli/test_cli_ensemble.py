@@ -169,6 +169,13 @@ def test_an_ensemble_is_not_trained(home, capsys):
         assert "bot ensemble create" in document(capsys)["error"]
 
 
+def test_a_member_that_is_archived_is_told(home, made, capsys):
+    assert main(["models", "archive", "BTCUSDT", "basic", made[2], "--home", str(home)]) == 0
+    capsys.readouterr()
+    assert run(home, "create", "BTCUSDT", "--members", f"basic@latest,basic@{made[2]}") == 0
+    assert f"BTCUSDT/basic@{made[2]} is archived: it is used because it was named" in document(capsys)["notes"]
+
+
 def test_an_ensemble_whose_member_is_gone_cannot_be_activated(home, made, capsys):
     assert run(home, "create", "BTCUSDT", "--members", f"basic@{made[1]},basic@{made[2]}") == 0
     shutil.rmtree(home / "models" / "BTCUSDT" / "basic" / made[2])
