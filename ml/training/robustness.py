@@ -44,6 +44,7 @@ __all__ = [
     "FEWEST_TEST_BARS",
     "MOST_BARS",
     "NOISE_LEVELS",
+    "SHUFFLES",
     "TABLE_COLUMNS",
     "by_volatility",
     "one_bar_late",
@@ -55,6 +56,7 @@ __all__ = [
     "robustness_lines",
     "robustness_table",
     "shuffle_order",
+    "shuffle_verdict",
     "shuffled",
     "with_noise",
 ]
@@ -65,7 +67,7 @@ NOISE_LEVELS = (0.1, 0.3)
 TABLE_COLUMNS = ("situation", "bars", "direction right", "gain over the best baseline", "90 % band held")
 """Headings of ``robustness_table``."""
 
-_SHUFFLES = 3
+SHUFFLES = 3
 _MOST_ACCURATE = 0.58
 _MOST_SKILL = 0.02
 MOST_BARS = 12_000
@@ -154,7 +156,7 @@ def robustness(
 def _shuffles(trial: _Trial, *, seed: int, threads: int, progress: Progress) -> dict[str, Any]:
     """Refit on shuffled labels; where chance gave skill once, two other shuffles decide by majority."""
     runs: list[dict[str, Any]] = []
-    for number in range(_SHUFFLES):
+    for number in range(SHUFFLES):
         progress(0.4 + 0.2 * number, f"robustness: shuffled labels, {number + 1}")
         labels = shuffled(trial.dataset, np.flatnonzero(trial.dataset.labelled), seed=seed + number)
         other = replace(trial, dataset=labels)
@@ -166,6 +168,11 @@ def _shuffles(trial: _Trial, *, seed: int, threads: int, progress: Progress) -> 
         runs.append({**figures, "seed": seed + number, "p_value": p_value(figures), "promoted": passes(figures)})
         if number == 0 and not runs[0]["promoted"]:
             break
+    return shuffle_verdict(runs)
+
+
+def shuffle_verdict(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return runs on shuffled labels with their common p-value (Bonferroni's) and what most of them say."""
     promoted = sum(run["promoted"] for run in runs) > len(runs) / 2
     return {"runs": runs, "p_value": min(1.0, min(run["p_value"] for run in runs) * len(runs)), "promoted": promoted}
 
