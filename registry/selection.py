@@ -103,7 +103,9 @@ def not_found(shelf: Shelf, timeframe: str | None, shelves: Sequence[Shelf]) -> 
     if frames:
         hint = f"; {shelf.name} has timeframe {', '.join(frames)}"
     elif types := [each.model_type for each in frames_of if each.symbol == shelf.symbol]:
-        hint = suggestion(shelf.model_type, types) or f"; {shelf.symbol} has type {', '.join(types)}"
+        if near := suggestion(shelf.model_type, types):  # a slip of the pen is not to be trained
+            return ModelNotFound(f"no model {wanted} in {shelf.root}{near}")
+        hint = f"; {shelf.symbol} has type {', '.join(types)}"
     else:
         symbols = sorted({each.symbol for each in frames_of})
         hint = suggestion(shelf.symbol, symbols)
