@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from path_markets import BARS, DRIFT, Outcome, train_on_market, train_on_markets
+from path_markets import BARS, DRIFT, STEPS, Outcome, train_on_market, train_on_markets
 
 __all__ = ["measure"]
 
