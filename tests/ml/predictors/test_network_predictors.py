@@ -291,7 +291,7 @@ def test_tensorflow_is_quiet_even_without_a_standard_error(monkeypatch):
         raise OSError
 
     monkeypatch.setattr(tensorflow_setup.os, "dup", no_descriptor)
-    monkeypatch.delitem(sys.modules, "tensorflow")
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     with tensorflow_setup._quiet():
         pass
 
