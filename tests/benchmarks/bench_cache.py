@@ -81,7 +81,7 @@ def _storage(root: Path) -> list[dict[str, Any]]:
     for _ in range(5000):
         key = os.urandom(16)
         start = time.perf_counter()
-        cache.put_bar(key, (1.0, 0.0, 1.0, 0.5, 0.5, 0.9, 1.1), int(Status.OK))
+        cache.put_bar(key, (0.5,) * len(PREDICTION_COLUMNS), int(Status.OK))
         upserts.append(time.perf_counter() - start)
     cache.close()
     return [
