@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.float32]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["MODEL_FILE", "BasicPredictor", "FittedTrees", "check_rows"]
+__all__ = ["MODEL_FILE", "BasicPredictor", "FittedTrees", "boost", "check_rows", "lightgbm_settings"]
 
 MODEL_FILE = "model.txt"
 _LARGEST_MOVE = 5.0
@@ -72,6 +72,45 @@ class FittedTrees:
         total = float(gain.sum())
         shares = gain / total if total > 0 else np.zeros_like(gain)
         return dict(zip(self.names, shares.tolist(), strict=True))
+
+
+def lightgbm_settings(parameters: Mapping[str, Any], *, seed: int, threads: int) -> dict[str, Any]:
+    """Return what ``lightgbm.train`` takes: the same trees for any number of threads, no words on the screen."""
+    return {
+        **{name: value for name, value in parameters.items() if name != "num_boost_round"},
+        "verbosity": -1,
+        "seed": seed,
+        "num_threads": threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "bin_construct_sample_cnt": _BIN_ROWS,
+    }
+
+
+def boost(
+    rows: Rows, target: Floats, names: tuple[str, ...], parameters: Mapping[str, Any], *, seed: int, threads: int
+) -> FittedTrees:
+    """Fit ``num_boost_round`` trees.
+
+    Parameters
+    ----------
+    rows : float32 array, shape (n, F)
+        C-contiguous.
+    target : float64 array, shape (n,)
+        Finite.
+    names
+        Of the F features.
+    parameters
+        Of LightGBM, ``num_boost_round`` among them.
+    seed, threads
+        See ``lightgbm_settings``.
+    """
+    import lightgbm
+
+    settings = lightgbm_settings(parameters, seed=seed, threads=threads)
+    table = lightgbm.Dataset(rows, label=target, feature_name=list(names), params=settings)
+    booster = lightgbm.train(settings, table, num_boost_round=parameters["num_boost_round"])
+    return FittedTrees(booster, names, threads)
 
 
 class BasicPredictor:
@@ -122,29 +161,15 @@ class BasicPredictor:
         TrainingFailed
             When no row is given, a label is missing, all labels are of one class, or no feature varies.
         """
-        import lightgbm
-
         rows, returns = np.ascontiguousarray(dataset.rows[positions]), dataset.returns[positions]
         check_rows(rows, returns, dataset.horizon)
-        settings = dict(self._parameters)
-        rounds = settings.pop("num_boost_round")
-        if settings["objective"] == "regression":
+        if self._parameters["objective"] == "regression":
             sigma = dataset.sigma[positions]
             scale = np.where(np.isfinite(sigma) & (sigma > 0), sigma, np.inf)
             target = np.clip(returns / scale, -_LARGEST_MOVE, _LARGEST_MOVE)
         else:
             target = (returns > 0).astype(np.float64)
-        settings |= {
-            "verbosity": -1,
-            "seed": seed,
-            "num_threads": threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "bin_construct_sample_cnt": _BIN_ROWS,
-        }
-        table = lightgbm.Dataset(rows, label=target, feature_name=list(dataset.names), params=settings)
-        booster = lightgbm.train(settings, table, num_boost_round=rounds)
-        return FittedTrees(booster, dataset.names, threads)
+        return boost(rows, target, dataset.names, self._parameters, seed=seed, threads=threads)
 
     @classmethod
     def answer(cls, values: Mapping[str, float], context: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.errors import InvalidParameter
-from ml.predictors.basic import FittedTrees
+from ml.predictors.basic import boost, lightgbm_settings
 from ml.predictors.parameters import resolve_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
+
+    from ml.predictors.basic import FittedTrees
 
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.float32]
@@ -25,7 +27,6 @@ LOOKBACK_PERIODS = (5, 10, 20, 50)
 MOST_STEPS = 1_000
 _STEPS = 300
 _LONGEST_LOOKBACK = 200
-_BIN_ROWS = 10_000  # rows that the histogram borders are taken from
 _VALIDATION = 0.2  # share of the newest training rows that early stopping looks at
 
 
@@ -73,24 +74,13 @@ def fit_trees(
     target : float64 array, shape (n,)
         Finite.
     """
-    import lightgbm
-
-    settings = {name: value for name, value in parameters.items() if name not in _NOT_OF_LIGHTGBM}
-    rounds = settings.pop("num_boost_round")
-    settings |= {
-        "verbosity": -1,
-        "seed": seed,
-        "num_threads": threads,
-        "deterministic": True,
-        "force_row_wise": True,
-        "bin_construct_sample_cnt": _BIN_ROWS,
-    }
+    chosen = {name: value for name, value in parameters.items() if name not in _NOT_OF_LIGHTGBM}
     patience = parameters["early_stopping_rounds"]
     cut = int(len(rows) * (1 - _VALIDATION))
     if patience and 1 < cut < len(rows) - 1:
-        rounds = _best_rounds(rows, target, cut, {**settings, "metric": "l2"}, rounds, patience)
-    table = lightgbm.Dataset(rows, label=target, feature_name=list(names), params=settings)
-    return FittedTrees(lightgbm.train(settings, table, num_boost_round=rounds), names, threads)
+        settings = {**lightgbm_settings(chosen, seed=seed, threads=threads), "metric": "l2"}
+        chosen["num_boost_round"] = _best_rounds(rows, target, cut, settings, chosen["num_boost_round"], patience)
+    return boost(rows, target, names, chosen, seed=seed, threads=threads)
 
 
 _NOT_OF_LIGHTGBM = ("n_steps_ahead", "lookback_periods", "early_stopping_rounds")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ml.errors import TrainingFailed
-from ml.predictors.basic import BasicPredictor, FittedTrees
+from ml.predictors.basic import BasicPredictor, boost
 from ml.predictors.parameters import GRADIENT_BOOSTING, ParameterTable
 from ml.predictors.training_rows import check_known, check_varied
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ml.dataset import Dataset
+    from ml.predictors.basic import FittedTrees
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
@@ -32,7 +33,6 @@ PARAMETERS = ParameterTable(
 """Those of gradient boosting; the objective is always least squares on the logarithm."""
 
 _LARGEST_RATIO = 4.0  # logarithms of the ratio are cut here: a market that stood still is no lesson
-_BIN_ROWS = 10_000  # rows that the histogram borders are taken from
 
 
 class VolatilityRegressor:
@@ -86,25 +86,11 @@ class VolatilityRegressor:
         TrainingFailed
             When no row is given, a label is missing or not positive, all are the same, or no feature varies.
         """
-        import lightgbm
-
         rows, target = np.ascontiguousarray(dataset.rows[positions]), dataset.target[positions]
         check_known(target)
         correction = _correction(target, dataset.sigma[positions], dataset.horizon)
         check_varied(rows)
-        settings = dict(self._parameters)
-        rounds = settings.pop("num_boost_round")
-        settings |= {
-            "verbosity": -1,
-            "seed": seed,
-            "num_threads": threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "bin_construct_sample_cnt": _BIN_ROWS,
-        }
-        table = lightgbm.Dataset(rows, label=correction, feature_name=list(dataset.names), params=settings)
-        booster = lightgbm.train(settings, table, num_boost_round=rounds)
-        return FittedTrees(booster, dataset.names, threads)
+        return boost(rows, correction, dataset.names, self._parameters, seed=seed, threads=threads)
 
     @classmethod
     def answer(cls, values: Mapping[str, float], context: Mapping[str, Any]) -> dict[str, Any]:
