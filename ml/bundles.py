@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ml.candles import Candles
     from registry.model import StrategyModel
 
-__all__ = ["MODEL_FILES", "BundleRunner", "RowPredictions", "build_golden", "open_files", "open_runner"]
+__all__ = ["MODEL_FILES", "BundleRunner", "RowPredictions", "build_golden", "open_files", "open_runner", "read_json"]
 
 MODEL_FILES: dict[str, Callable[[bytes], Runner]] = {
     "model.txt": LightGBMRunner.from_text,
@@ -97,6 +97,11 @@ class BundleRunner:
             raise BrokenModel(f"{place}: the feature schema lacks {VOLATILITY_FEATURE}, which scales the bands")
         self._volatility = schema.names.index(VOLATILITY_FEATURE)
         self.sequence = runner.sequence
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of the code that computes the scores; part of cache keys."""
+        return self.runner.runtime
 
     @property
     def horizon(self) -> int:
@@ -181,12 +186,12 @@ def open_runner(model: StrategyModel) -> BundleRunner:
 def open_files(files: Mapping[str, bytes], place: str = "bundle") -> BundleRunner:
     """Open the files of a bundle that need not be registered; see `open_runner` for what may be raised."""
     try:
-        schema = FeatureSchema.from_dict(_json(files, "feature_schema.json", place))
-        calibration = read_publisher(_json(files, "calibration.json", place))
+        schema = FeatureSchema.from_dict(read_json(files, "feature_schema.json", place))
+        calibration = read_publisher(read_json(files, "calibration.json", place))
     except (BrokenModel, SchemaMismatch) as error:
         raise error if str(error).startswith(place) else type(error)(f"{place}: {error}") from None
     bundle = BundleRunner(schema, _open_model(files, place), calibration, place)
-    check_golden(_json(files, "golden.json", place), bundle, place)
+    check_golden(read_json(files, "golden.json", place), bundle, place)
     return bundle
 
 
@@ -227,7 +232,8 @@ def _open_model(files: Mapping[str, bytes], place: str) -> Runner:
         raise BrokenModel(f"{place}: {present[0]}: {error}") from error
 
 
-def _json(files: Mapping[str, bytes], name: str, place: str) -> dict[str, Any]:
+def read_json(files: Mapping[str, bytes], name: str, place: str) -> dict[str, Any]:
+    """Return one JSON object of a bundle; raises ``BrokenModel`` when it is missing or none."""
     if name not in files:
         raise BrokenModel(f"{place}: {name} is missing")
     try:

@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING
 from ml.errors import CacheUnavailable
 from ml.features.version import feature_code_version
 from ml.fingerprints import earlier_blocks, fingerprints, newest_fingerprint
-from ml.predictions import PredictionBatch, Status
+from ml.predictions import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
 
     from ml.bundles import BundleRunner
     from ml.cache import PredictionCache
     from ml.candles import Candles
     from ml.features.blocks import Blocks
+    from ml.paths.bundle import PathBundle
+    from ml.predictions import PredictionBatch
 
+    Codes = npt.NDArray[np.int8]
+    Floats = npt.NDArray[np.float64]
     Row = tuple[float, ...]
     Run = tuple[int, int, int]
 
@@ -54,16 +61,10 @@ class Recall:
         Why the cache was left aside.
     """
 
-    def __init__(self, cache: PredictionCache | None, bundle_digest: str, bundle: BundleRunner) -> None:
+    def __init__(self, cache: PredictionCache | None, bundle_digest: str, bundle: BundleRunner | PathBundle) -> None:
         self._cache = cache
         self._schema = bundle.schema
-        parts = (
-            bundle_digest,
-            feature_code_version(),
-            bundle.runner.runtime,
-            bundle.schema.fingerprint,
-            _code_version(),
-        )
+        parts = (bundle_digest, feature_code_version(), bundle.runtime, bundle.schema.fingerprint, _code_version())
         self._salt = hashlib.blake2b("|".join(parts).encode(), digest_size=32).digest()
         self.hits = 0
         self.misses = 0
@@ -125,35 +126,40 @@ class Recall:
             taken = earlier_blocks(blocks, block, oldest[run]) if oldest else []
             before = prints[blocks.positions[taken, 2] - 1].tobytes() if taken else b""
             keys[run] = self._key(before + prints[lo:hi].tobytes())
+        return self._look_up(keys, batch.values, batch.status)
+
+    def keep_runs(self, missing: dict[Run, bytes], batch: PredictionBatch) -> None:
+        """Store the runs that `runs` missed, now that they are filled in; a run with a failed bar is not stored."""
+        whole = {run: key for run, key in missing.items() if (batch.status[run[1] : run[2]] == Status.OK).all()}
+        self._store(whole, batch.values, batch.status)
+
+    def _look_up(self, keys: dict[Run, bytes], values: Floats, status: Codes) -> dict[Run, bytes]:
+        """Fill in the runs whose keys are stored; return the others."""
+        if self._cache is None:
+            return keys
         try:
-            found = self._cache.get_chunks(list(keys.values()))
+            found = self._cache.get_tables(list(keys.values()), values.shape[1])
         except CacheUnavailable as error:
             self._leave(error)
             return keys
         missing = {}
         for run, key in keys.items():
             _, lo, hi = run
-            chunk = found.get(key)
-            if chunk is None or len(chunk) != hi - lo:
+            table = found.get(key)
+            if table is None or len(table[1]) != hi - lo:
                 missing[run] = key
                 self.misses += hi - lo
                 continue
-            batch.values[lo:hi] = chunk.values
-            batch.status[lo:hi] = chunk.status
+            values[lo:hi], status[lo:hi] = table
             self.hits += hi - lo
         return missing
 
-    def keep_runs(self, missing: dict[Run, bytes], batch: PredictionBatch) -> None:
-        """Store the runs that `runs` missed, now that they are filled in; a run with a failed bar is not stored."""
-        chunks = {
-            key: PredictionBatch(batch.values[lo:hi], batch.status[lo:hi])
-            for (_, lo, hi), key in missing.items()
-            if (batch.status[lo:hi] == Status.OK).all()
-        }
-        if self._cache is None or not chunks:
+    def _store(self, runs: dict[Run, bytes], values: Floats, status: Codes) -> None:
+        """Keep what was found for some runs."""
+        if self._cache is None or not runs:
             return
         try:
-            self._cache.put_chunks(chunks)
+            self._cache.put_tables({key: (values[lo:hi], status[lo:hi]) for (_, lo, hi), key in runs.items()})
         except CacheUnavailable as error:
             self._leave(error)
 

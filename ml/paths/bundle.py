@@ -7,10 +7,11 @@ import json
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.bundles import read_json
 from ml.dataset import VOLATILITY_FEATURE
 from ml.errors import BrokenModel, InvalidParameter, SchemaMismatch
 from ml.features.pipeline import FeaturePipeline
@@ -163,12 +164,12 @@ def open_path_runner(model: StrategyModel) -> PathBundle:
 def open_path_files(files: Mapping[str, bytes], place: str = "bundle") -> PathBundle:
     """Open the files of a bundle that need not be registered; errors are those of `open_path_runner`."""
     try:
-        schema = FeatureSchema.from_dict(_json(files, "feature_schema.json", place))
-        publisher = PathPublisher.from_dict(_json(files, "calibration.json", place))
+        schema = FeatureSchema.from_dict(read_json(files, "feature_schema.json", place))
+        publisher = PathPublisher.from_dict(read_json(files, "calibration.json", place))
     except (BrokenModel, SchemaMismatch) as error:
         raise error if str(error).startswith(place) else type(error)(f"{place}: {error}") from None
     bundle = PathBundle(schema, _forests(files, publisher.path_kind, place), publisher, place)
-    check_path_golden(_json(files, "golden.json", place), bundle, place)
+    check_path_golden(read_json(files, "golden.json", place), bundle, place)
     return bundle
 
 
@@ -200,18 +201,6 @@ def _forests(files: Mapping[str, bytes], kind: str, place: str) -> tuple[FlatTre
         except BrokenModel as error:
             raise BrokenModel(f"{place}: {name}: {error}") from error
     return tuple(forests)
-
-
-def _json(files: Mapping[str, bytes], name: str, place: str) -> dict[str, Any]:
-    if name not in files:
-        raise BrokenModel(f"{place}: {name} is missing")
-    try:
-        document = json.loads(files[name])
-    except (ValueError, RecursionError) as error:
-        raise BrokenModel(f"{place}: {name} is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise BrokenModel(f"{place}: {name} is not a JSON object")
-    return document
 
 
 @cache

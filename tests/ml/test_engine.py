@@ -336,7 +336,7 @@ class FailingCache:
         raise CacheUnavailable("predictions.db: the prediction cache cannot grow: the disk is full")
 
 
-@pytest.mark.parametrize("fail", ["get_chunks", "put_chunks", "get_bar", "put_bar"])
+@pytest.mark.parametrize("fail", ["get_tables", "put_tables", "get_bar", "put_bar"])
 def test_a_cache_that_fails_does_not_stop_predictions(model, cache, fail, caplog):
     failing = FailingCache(cache, fail)
     engine = PredictionEngine(model, cache=failing)
