@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 
 from bot.errors import DataError, SeriesNotFound, StorageError, UsageError
 from ml.sentiment import DEFAULT_MAX_AGE_MS, join_sentiment
-from registry.durable import TEMPORARY, make_folders, sync_folder
 from registry.errors import suggestion
 from registry.locks import acquire, release
 
@@ -221,6 +218,8 @@ class SentimentStore:
 
     @contextmanager
     def _lock(self, path: Path) -> Iterator[None]:
+        from bot.market.series_file import remove_leftovers
+
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = acquire(path.with_name(f".{path.stem}.lock"), self._lock_timeout)
@@ -229,8 +228,7 @@ class SentimentStore:
         if descriptor is None:
             raise StorageError(f"{path}: another process is writing this series: try again")
         try:
-            for leftover in path.parent.glob(f"{TEMPORARY}{path.stem}-*"):
-                leftover.unlink(missing_ok=True)
+            remove_leftovers(path)
             yield
         finally:
             release(descriptor)
@@ -282,7 +280,8 @@ def read_file(path: Path) -> SentimentSeries:
 def _write(path: Path, series: SentimentSeries) -> None:
     """Replace the file in one step; after a crash there is the old one or the new one, whole."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from bot.market.series_file import replace_file
 
     head = {
         "schema_version": _SCHEMA_VERSION,
@@ -296,19 +295,4 @@ def _write(path: Path, series: SentimentSeries) -> None:
         [pa.field("time_ms", pa.int64(), nullable=False), pa.field("value", pa.float64(), nullable=False)],
         metadata={_KEY: json.dumps(head, sort_keys=True).encode()},
     )
-    table = pa.table([pa.array(series.time_ms), pa.array(series.values)], schema=schema)
-    fresh = path.with_name(f"{TEMPORARY}{path.stem}-{uuid4().hex}")
-    try:
-        make_folders(path.parent)
-        with fresh.open("xb") as file:
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror or error}; what was stored before stays") from error
-    except BaseException:  # an interrupt too leaves nothing behind
-        fresh.unlink(missing_ok=True)
-        raise
+    replace_file(path, pa.table([pa.array(series.time_ms), pa.array(series.values)], schema=schema))

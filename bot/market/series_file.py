@@ -36,6 +36,7 @@ __all__ = [
     "read_header",
     "read_series",
     "remove_leftovers",
+    "replace_file",
     "write_series",
 ]
 
@@ -225,7 +226,17 @@ def write_series(path: Path, candles: Candles, header: SeriesHeader) -> None:
         [pa.field(name, pa.int64() if name == "open_ms" else pa.float64(), nullable=False) for name in arrays],
         metadata={_KEY: document, _CHECK: hashlib.sha256(document).hexdigest().encode()},
     )
-    table = pa.table([pa.array(array) for array in arrays.values()], schema=schema)
+    replace_file(path, pa.table([pa.array(array) for array in arrays.values()], schema=schema))
+
+
+def replace_file(path: Path, table: pa.Table) -> None:
+    """Write a table as a Parquet file in one step: after a crash there is the old file or the new one, whole.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full or the folder cannot be written; the old file stays.
+    """
     fresh = path.with_name(f"{TEMPORARY}{path.stem}-{uuid4().hex}")
     try:
         make_folders(path.parent)
