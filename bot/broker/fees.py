@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 
 from bot.errors import BrokerError
 
-__all__ = ["FeeSchedule"]
+__all__ = ["FEE_UNIT", "FeeSchedule"]
+
+FEE_UNIT = Decimal("1e-8")
+"""What exchanges count a fee in, of either asset; a backtest that did not would be off by parts of it on every fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class FeeSchedule:
             )
 
     def charge(self, size: float, price: float, *, is_buy: bool) -> tuple[float, str]:
-        """Return the fee of a fill and its asset, ``base`` or ``quote``.
+        """Return the fee of a fill, a multiple of ``FEE_UNIT``, and its asset, ``base`` or ``quote``.
 
         Parameters
         ----------
@@ -44,6 +48,9 @@ class FeeSchedule:
         is_buy : bool
             Whether base currency was bought.
         """
+        if not self.taker:
+            return 0.0, "base" if is_buy and self.in_kind else "quote"
+        received = Decimal(repr(size)) * Decimal(repr(self.taker))
         if is_buy and self.in_kind:
-            return size * self.taker, "base"
-        return size * price * self.taker, "quote"
+            return float(received.quantize(FEE_UNIT, ROUND_HALF_UP)), "base"
+        return float((received * Decimal(repr(price))).quantize(FEE_UNIT, ROUND_HALF_UP)), "quote"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from fractions import Fraction
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -97,7 +98,7 @@ def simulate(bars, p_up, setup: Setup, *, first_ms: int = 0, step_ms: int = HOUR
 
     def sell(bar, size, price, reason):
         nonlocal cash, held, dust, received, stop, target, streak, paused_day, exit_bar
-        fee = size * price * s.taker
+        fee = charged(size, price, s.taker)
         cash += size * price - fee
         out.fills.append((bar, "sell", size, price, fee, "quote", reason))
         rest = held - size
@@ -124,7 +125,7 @@ def simulate(bars, p_up, setup: Setup, *, first_ms: int = 0, step_ms: int = HOUR
             ordered = None
             if side == "buy":
                 price = to_tick(open_ * (1 + s.slippage), s.tick, ROUND_CEILING)
-                fee = size * s.taker if s.in_kind else size * price * s.taker
+                fee = charged(size, 1.0 if s.in_kind else price, s.taker)
                 need = size * price + (0.0 if s.in_kind else fee)
                 if need > cash * (1 + 1e-12):
                     out.refused.append((bar, "buy"))
@@ -193,12 +194,18 @@ def simulate(bars, p_up, setup: Setup, *, first_ms: int = 0, step_ms: int = HOUR
             continue
         size = to_lot(budget / (close * (1 + s.round_trip_cost / 2 + s.headroom)), s.lot)
         worst = to_tick(close * (1 + s.slippage), s.tick, ROUND_CEILING)
-        need = size * worst + (0.0 if s.in_kind else size * worst * s.taker)
+        need = size * worst + (0.0 if s.in_kind else charged(size, worst, s.taker))
         if not _acceptable(size, close, s) or need > cash * (1 + 1e-12):
             out.refused.append((bar, "buy"))
             continue
         ordered = ("buy", size)
     return out
+
+
+def charged(size: float, price: float, taker: float) -> float:
+    """Return a fee as exchanges count it: the exact product, rounded to the nearest hundred-millionth, halves up."""
+    exact = Fraction(str(size)) * Fraction(str(price)) * Fraction(str(taker)) * 10**8
+    return int(exact + Fraction(1, 2)) / 10**8
 
 
 def _acceptable(size: float, price: float, s: Setup) -> bool:
