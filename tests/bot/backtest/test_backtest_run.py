@@ -126,11 +126,11 @@ def test_nothing_trades_before_the_start_and_the_features_are_warm(home):
 
 
 def test_figures_do_not_depend_on_how_much_history_is_fed(home, monkeypatch):
-    import bot.assembly
+    import bot.strategy_choice
 
     when = ", start: 2018-05-10"
     brief = run_backtest(assemble_backtest(config(when=when), "BTCUSDT", home))
-    monkeypatch.setattr(bot.assembly, "_LEAST_HISTORY", 100_000)
+    monkeypatch.setattr(bot.strategy_choice, "_LEAST_HISTORY", 100_000)
     long = run_backtest(assemble_backtest(config(when=when), "BTCUSDT", home))
     assert len(long.assembly.candles) > len(brief.assembly.candles)
     assert long.figures == brief.figures

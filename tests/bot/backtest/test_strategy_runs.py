@@ -114,11 +114,12 @@ def test_the_feed_begins_early_enough_for_the_rsi(home):
     assert short.first_row == 59 * 24  # all there is before March: less than the least history
     needed = short.strategy.history_bars("1h", {"rsi_timeframe": "12h"})
     assert needed == 12 * 258
-    from bot.assembly import _history
+    from bot.strategy_choice import history_bars
 
     file = parse_config(TEXT.format(**ENHANCED), "run.yaml")
-    assert _history(file, short.strategy, {"rsi_timeframe": "12h"}, short.models) == needed
-    assert _history(file, short.strategy, {}, short.models) == 2048
+    engines = [bound.engine for bound in short.models]
+    assert history_bars(file, short.strategy, {"rsi_timeframe": "12h"}, engines) == needed
+    assert history_bars(file, short.strategy, {}, engines) == 2048
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""``bot live-control``: look at a running bot and steer it, from any other terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from bot.cli.live_bots import (
+    BotOption,
+    QueueOption,
+    WaitOption,
+    choose,
+    control_of,
+    list_bots,
+    open_state,
+    show_bot,
+    status_document,
+    tell,
+)
+from bot.cli.live_models import deploy_model, list_models, train
+from bot.cli.options import HomeOption, JsonOption
+from bot.cli.output import Report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["app"]
+
+app = typer.Typer(help="A running bot: its status, its models, and commands to it.", no_args_is_help=True)
+
+
+@app.command("status")
+def status(bot: BotOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show a bot's last words, also when it is down.
+
+    Several bots are listed.
+    """
+    from bot.live.control import known_bots
+
+    report = Report(as_json=as_json)
+    with open_state(home) as state:
+        names = known_bots(state)
+        if bot is None and len(names) > 1:
+            everyone = [control_of(state, name) for name in names]
+            list_bots(report, everyone)
+            report.document({"bots": [status_document(control) for control in everyone]})
+            return
+        control = choose(state, bot)
+        if not as_json:
+            show_bot(report, control)
+        report.document(status_document(control))
+
+
+@app.command("pause")
+def pause(
+    bot: BotOption = None,
+    wait: WaitOption = 10.0,
+    queue: QueueOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Open no new positions until resume.
+
+    What is open keeps its stops and may close.
+    """
+    _command("pause", bot, wait, home, queue=queue, as_json=as_json)
+
+
+@app.command("resume")
+def resume(
+    bot: BotOption = None,
+    wait: WaitOption = 10.0,
+    queue: QueueOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Undo a pause."""
+    _command("resume", bot, wait, home, queue=queue, as_json=as_json)
+
+
+@app.command("stop")
+def stop(
+    bot: BotOption = None,
+    wait: WaitOption = 30.0,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End the bot in good order.
+
+    Positions and their stops stay on the exchange.
+    """
+    _command("stop", bot, wait, home, queue=False, as_json=as_json)
+
+
+@app.command("close-all")
+def close_all(
+    bot: BotOption = None,
+    wait: WaitOption = 30.0,
+    queue: QueueOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel its orders and sell what it holds.
+
+    At the market, at once.
+    """
+    _command("close-all", bot, wait, home, queue=queue, as_json=as_json)
+
+
+app.command("deploy-model")(deploy_model)
+app.command("list-models")(list_models)
+app.command("train")(train)
+
+
+def _command(verb: str, bot: str | None, wait: float, home: Path | None, *, queue: bool, as_json: bool) -> None:
+    report = Report(as_json=as_json)
+    with open_state(home) as state:
+        outcome = tell(choose(state, bot), verb, {}, wait=wait, queue=queue)
+    report.line(f"{outcome['bot']}: {outcome['answer']}")
+    report.document(outcome)

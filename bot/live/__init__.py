@@ -1,0 +1,1 @@
+"""Live trading through ccxt: closed candles in, orders out, each sent at most once and none forgotten."""

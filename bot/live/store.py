@@ -1,0 +1,400 @@
+"""The store: one thread that asks for candles, sends orders, and releases a bar when everything about it is known.
+
+A bar is released to all symbols at once, when it has closed, when the strategies are done with the one before, and when the
+fate of every order and every trade up to its close is written down. REST is the truth; a websocket only shortens the wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bot.live.answers import AccessDenied, NoAnswer, Refused
+from bot.live.arrivals import Arrivals, BrokenCandles
+from bot.live.broker import CCXTBroker
+from bot.live.desk import Desk, DeskSettings, Stopped
+from bot.live.feed import Bar, CCXTFeed, Notice
+from bot.live.journal_rows import pack_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bot.broker.rules import ExchangeRules
+    from bot.live.gateway import Gateway, SpotMarket
+    from bot.live.journal import Journal
+    from bot.live.orders import Execution, Ticket
+
+__all__ = ["CCXTStore", "StoreSettings"]
+
+_LONGEST_BACKOFF_S = 30.0
+_FRESH_S = 5.0  # a bar that was released longer ago may not be the newest any more
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """How the store waits.
+
+    Attributes
+    ----------
+    poll_s : float
+        Pause between two questions for the next candle once it is due.
+    follows_wall : bool
+        Whether candles close by this computer's clock (corrected by the exchange's): then nothing is asked before one is due.
+    gap_s : float
+        How long a missing candle is asked for again before its absence counts as a fact of the market.
+    silence_s : float
+        After how long without a bar that is due the connection counts as broken.
+    sync_s : float
+        How often open orders are looked at between two bars; 0 for only at each bar.
+    desk : DeskSettings
+        How long to wait for certainty about orders.
+    """
+
+    poll_s: float = 0.5
+    follows_wall: bool = True
+    gap_s: float = 60.0
+    silence_s: float = 120.0
+    sync_s: float = 5.0
+    desk: DeskSettings = field(default_factory=DeskSettings)
+
+
+class CCXTStore:
+    """Candles and orders of one account, for Backtrader's Cerebro.
+
+    Parameters
+    ----------
+    gateway, journal
+        The exchange, and what is written down.
+    timeframe
+        Length of a candle.
+    rules
+        Tick, lot and smallest sizes by symbol.
+    settings
+        How it waits.
+    forbids
+        Says why an order may not be sent now (paused, kill switch, ...); empty when it may.
+    on_event
+        Called with a kind (``fills``, ``disconnects``, ``errors``, ``data``), a symbol or None, and words for a person.
+    side_value
+        Value of the column ``sentiment`` for a bar of a symbol, where a model reads it.
+    now_ms, monotonic
+        Clocks of this computer.
+
+    Attributes
+    ----------
+    failure : Exception or None
+        Why the store stopped by itself.
+    """
+
+    DataCls: ClassVar[type[CCXTFeed]] = CCXTFeed
+    BrokerCls: ClassVar[type[CCXTBroker]] = CCXTBroker
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        journal: Journal,
+        *,
+        timeframe: str,
+        rules: dict[str, ExchangeRules],
+        settings: StoreSettings | None = None,
+        forbids: Callable[[Ticket], str] = lambda _ticket: "",
+        on_event: Callable[[str, str | None, str], None] = lambda _kind, _symbol, _text: None,
+        side_value: Callable[[str, int], float] | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.gateway, self.journal, self.timeframe = gateway, journal, timeframe
+        self.settings = settings or StoreSettings()
+        self.forbids = forbids
+        self.on_ready: Callable[[str], None] = lambda _symbol: None
+        self.failure: Exception | None = None
+        self.connection = "starting"
+        self._on_event, self._side_value = on_event, side_value
+        self._now_ms, self._monotonic = now_ms, monotonic
+        self._wake = threading.Condition()
+        self._stopping = threading.Event()
+        self._ready: set[str] = set()
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._feeds: dict[str, CCXTFeed] = {}
+        self._arrivals: dict[str, Arrivals] = {}
+        self._columns: dict[str, tuple[str, ...]] = {}
+        self._thread: threading.Thread | None = None
+        self._next_poll = 0.0
+        self._next_sync = 0.0
+        self._backoff_s = 0.0
+        self._released: dict[str, tuple[int, float]] = {}
+        self._is_live = False
+        self.desk = Desk(
+            gateway,
+            journal,
+            rules,
+            now_ms=now_ms,
+            pause=self._stopping.wait,
+            is_newest=self._is_newest,
+            on_fill=self._tell_fill,
+            on_trouble=lambda kind, text: on_event(kind, None, text),
+            settings=self.settings.desk,
+        )
+
+    # ---- Backtrader's side
+
+    def getdata(self, **params: Any) -> CCXTFeed:
+        """Return the feed of a symbol; see ``CCXTFeed`` for its params."""
+        feed = self.DataCls(store=self, **params)  # type: ignore[call-arg]  # Backtrader takes the params
+        candles, symbol = feed.candles, str(feed.p.symbol)
+        self._feeds[symbol] = feed
+        self._columns[symbol] = tuple(candles.columns)
+        newest = int(candles.open_ms[-1]) if len(candles) else None
+        last = None if newest is None else tuple(float(column[-1]) for column in candles.columns.values())
+        self._arrivals[symbol] = Arrivals(self.timeframe, newest, last, gap_s=self.settings.gap_s)
+        if newest is not None:
+            self._released[symbol] = (newest, float("-inf"))
+        return feed
+
+    def getbroker(self, **params: Any) -> CCXTBroker:
+        """Return the broker of the account; see ``CCXTBroker`` for its params."""
+        return self.BrokerCls(store=self, **params)
+
+    def market(self, symbol: str) -> SpotMarket:
+        """Return a symbol as the exchange lists it."""
+        return self.gateway.markets[symbol]
+
+    def get_notifications(self) -> list[Any]:
+        """Return what Cerebro should tell the strategies; events go another way."""
+        return []
+
+    def start(self, data: Any = None, broker: Any = None) -> None:  # noqa: ARG002 - Backtrader's signature
+        """Start the thread, once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread; what was handed over before is seen through, unless the exchange does not answer."""
+        with self._wake:
+            self._stopping.set()
+            self._wake.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    # ---- called from the threads of Cerebro
+
+    def ready(self, symbol: str) -> None:
+        """Take note that the strategy of a symbol is done with its newest bar."""
+        self.on_ready(symbol)
+        with self._wake:
+            self._ready.add(symbol)
+            self._wake.notify()
+
+    def place(self, ticket: Ticket, withdrawn: Sequence[str] = ()) -> None:
+        """Hand an order over; returns at once."""
+        self._hand_over(lambda: self.desk.place(ticket, withdrawn))
+
+    def place_guard(self, tickets: Sequence[Ticket], known_bar_ms: int) -> None:
+        """Hand a stop and target over; returns at once."""
+        if tickets:
+            self._hand_over(lambda: self.desk.place_guard(tickets, known_bar_ms))
+
+    def withdraw(self, orders: Sequence[str]) -> None:
+        """Hand orders over to be cancelled; returns at once."""
+        self._hand_over(lambda: self.desk.withdraw(orders))
+
+    # ---- called from any thread
+
+    def call(self, action: Callable[[], Any]) -> Future[Any]:
+        """Run something on the store's thread, between two requests; for commands."""
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(action())
+            except (AccessDenied, Stopped) as error:
+                future.set_exception(error)
+                raise
+            except Exception as error:  # noqa: BLE001 - the caller is told
+                future.set_exception(error)
+
+        self._hand_over(run)
+        return future
+
+    def wake(self) -> None:
+        """Ask for the next candle now: a stream says that there is news."""
+        with self._wake:
+            self._next_poll = self._next_sync = 0.0
+            self._wake.notify()
+
+    # ---- the thread
+
+    def _hand_over(self, task: Callable[[], None]) -> None:
+        with self._wake:
+            self._tasks.append(task)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                task = self._next_task()
+                if task is not None:
+                    task()
+                elif not self._stopping.is_set():
+                    self._work()
+            while self._tasks:  # what strategies decided before the stop
+                self._tasks.popleft()()
+            self.journal.flush()
+        except Stopped:
+            pass
+        except Exception as error:  # noqa: BLE001 - told by whoever runs the bot; the stops rest on the exchange
+            self.failure = error
+        finally:
+            for feed in self._feeds.values():
+                feed.deliver(Notice(None, "stopped"))
+
+    def _next_task(self) -> Callable[[], None] | None:
+        """Return the next thing to do; None when it is time to look at the exchange."""
+        with self._wake:
+            while not self._tasks:
+                now = self._monotonic()
+                all_ready = len(self._ready) == len(self._feeds)
+                due = min(self._next_poll if all_ready else now + 3600.0, self._next_sync_due())
+                if self._stopping.is_set() or now >= due:
+                    return None
+                self._wake.wait(min(due - now, 1.0))
+            return self._tasks.popleft()
+
+    def _next_sync_due(self) -> float:
+        idle = self._is_live and self.settings.sync_s and self.journal.undone()
+        return self._next_sync if idle else self._monotonic() + 3600.0
+
+    def _work(self) -> None:
+        """Look for closed candles and release the next bar, or look at the open orders."""
+        now = self._monotonic()
+        try:
+            if len(self._ready) == len(self._feeds) and now >= self._next_poll:
+                self._poll()
+            elif self.settings.sync_s and now >= self._next_sync:
+                self._sync_all()
+        except AccessDenied:
+            raise
+        except (NoAnswer, BrokenCandles, Refused) as error:
+            self._broken(error)
+
+    def _poll(self) -> None:
+        for symbol, arrivals in self._arrivals.items():
+            if arrivals.needs_more:
+                self._ask(symbol, arrivals)
+        if self._release():
+            self._next_poll = self._monotonic()
+            return
+        if not self._is_live and not any(arrivals.has_bar for arrivals in self._arrivals.values()):
+            self._go_live()
+        self._next_poll = self._monotonic() + self._until_due_s()
+
+    def _ask(self, symbol: str, arrivals: Arrivals) -> None:
+        candles = self.gateway.candles(symbol, self.timeframe, since_ms=arrivals.since_ms)
+        for text in arrivals.take(candles, self._columns[symbol], self._monotonic()):
+            self._note("data", symbol, text)
+        self._backoff_s = 0.0
+        if self.connection != "live" and self._is_live:
+            self._go_live()
+
+    def _release(self) -> bool:
+        """Release the earliest bar that every symbol has, or certainly lacks; tell whether there was one."""
+        having = {symbol: arrivals for symbol, arrivals in self._arrivals.items() if arrivals.has_bar}
+        if not having:
+            return False
+        waiting = [symbol for symbol, arrivals in self._arrivals.items() if not arrivals.has_bar]
+        if waiting and not all(self._arrivals[symbol].gave_up(self._monotonic()) for symbol in waiting):
+            return False
+        open_ms = min(arrivals.next_open_ms for arrivals in having.values())
+        chosen = {symbol: arrivals for symbol, arrivals in having.items() if arrivals.next_open_ms == open_ms}
+        for symbol in chosen:
+            self._tell_foreign(symbol, self.desk.sync(symbol))
+        for symbol, arrivals in chosen.items():
+            is_late = arrivals.has_newer
+            values = arrivals.pop(self._with_side(symbol, open_ms))
+            close_ms = open_ms + arrivals.step_ms
+            facts = self.journal.deliver(
+                symbol, open_ms, close_ms, pack_bar(open_ms, values), is_late=is_late, now_ms=self._now_ms()
+            )
+            self._released[symbol] = (open_ms, self._monotonic())
+            self._ready.discard(symbol)
+            self._feeds[symbol].deliver(Bar(open_ms, values, is_late, facts))
+        return True
+
+    def _with_side(self, symbol: str, open_ms: int) -> float | None:
+        if self._side_value is None or "sentiment" not in self._columns[symbol]:
+            return None
+        return self._side_value(symbol, open_ms)
+
+    def _sync_all(self) -> None:
+        self._next_sync = self._monotonic() + self.settings.sync_s
+        for symbol in self._feeds:
+            self._tell_foreign(symbol, self.desk.sync(symbol))
+
+    def _until_due_s(self) -> float:
+        """Return how long to wait before the next question."""
+        if not self.settings.follows_wall:
+            return self.settings.poll_s
+        due_ms = min(arrivals.due_ms for arrivals in self._arrivals.values())
+        wait = (due_ms - self._now_ms()) / 1000.0
+        if wait < -self.settings.silence_s and self.connection == "live":
+            self._broken(NoAnswer(f"no candle for {-wait:.0f} s after one was due"))
+        return max(wait, self.settings.poll_s)
+
+    def _broken(self, error: Exception) -> None:
+        """Note that the exchange does not answer, or not properly, and ask again later and later."""
+        self._backoff_s = min(max(2 * self._backoff_s, self.settings.poll_s, 0.02), _LONGEST_BACKOFF_S)
+        wait = max(self._backoff_s, getattr(error, "wait_s", None) or 0.0)
+        self._next_poll = self._next_sync = self._monotonic() + wait
+        if self.connection != f"broken: {error}":
+            self.connection = f"broken: {error}"
+            self._note("disconnects", None, f"no usable answer: {error}")
+            for feed in self._feeds.values():
+                feed.deliver(Notice(feed.CONNBROKEN, str(error)))
+
+    def _go_live(self) -> None:
+        if self.connection.startswith("broken"):
+            self._note("disconnects", None, "the exchange answers again")
+        self.connection, self._is_live = "live", True
+        for feed in self._feeds.values():
+            feed.deliver(Notice(feed.LIVE))
+
+    def _is_newest(self, ticket: Ticket) -> bool:
+        """Tell whether no bar after the one of a decision has closed; asks where that is not certain."""
+        open_ms, at = self._released.get(ticket.symbol, (ticket.bar_ms, float("-inf")))
+        if open_ms > ticket.bar_ms or self._arrivals[ticket.symbol].has_bar:
+            return False
+        if self._monotonic() - at <= _FRESH_S:
+            return True
+        while True:
+            try:
+                newest = self.gateway.candles(ticket.symbol, self.timeframe, limit=2)
+            except AccessDenied:
+                raise
+            except (NoAnswer, Refused) as error:
+                if self._stopping.wait(max(0.1, error.wait_s or 0.0)):
+                    raise Stopped from error
+                continue
+            if len(newest) < 2:
+                continue
+            self._released[ticket.symbol] = (open_ms, self._monotonic())
+            return int(newest.open_ms[-2]) <= ticket.bar_ms
+
+    def _tell_fill(self, ticket: Ticket, trades: Sequence[Execution]) -> None:
+        for trade in trades:
+            text = f"{ticket.side} {trade.size} {ticket.symbol} at {trade.price} ({ticket.role})"
+            self._on_event("fills", ticket.symbol, text)
+
+    def _tell_foreign(self, symbol: str, orders: Sequence[str]) -> None:
+        if orders:
+            self._on_event("foreign", symbol, f"open orders that are not ours: {', '.join(orders)}")
+
+    def _note(self, kind: str, symbol: str | None, text: str) -> None:
+        self.journal.event(kind, text, self._now_ms(), symbol)
+        self._on_event(kind, symbol, text)
