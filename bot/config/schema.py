@@ -219,10 +219,22 @@ class RiskSettings(_Part):
 
 
 class LiveSettings(_Part):
-    """Where ``bot live`` trades; a backtest only checks the spelling."""
+    """Where ``bot live`` trades, and what keeps it from trading; a backtest only checks the spelling.
+
+    ``exchange`` is ``sim`` for the local exchange, or a name that ccxt knows; ``mode: real`` trades there with money.
+    ``endpoint`` is the address of a server that speaks Binance's protocol, asked instead of the exchange's own. No position
+    is opened on a candle that is older than ``max_data_age`` (in candles), nor after ``max_errors`` errors within an hour.
+    ``alerts`` names what is told to the addresses in ``BOT_ALERTS``.
+    """
 
     exchange: Annotated[str, Field(min_length=1)] = "sim"
     mode: Literal["paper", "real"] = "paper"
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+(/.*)?$")] | None = None
+    max_data_age: Annotated[float, Field(gt=0, le=1)] = 0.5
+    max_errors: Annotated[int, Field(ge=1)] = 20
+    alerts: Annotated[
+        tuple[Literal["fills", "protections", "disconnects", "errors", "lifecycle"], ...], BeforeValidator(_tuple)
+    ] = ("fills", "protections", "disconnects", "errors", "lifecycle")
 
 
 class StrategyConfig(_Part):

@@ -12,8 +12,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
+from bot.broker.lots import floor_size
 from bot.live.answers import AccessDenied, NoAnswer, NotFound, Refused
 from bot.live.guards import guard_tickets, market_exit
+from bot.live.orders import Ticket
+from bot.live.orders import client_id as make_client_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from bot.live.facts import OrderRow
     from bot.live.gateway import Gateway
     from bot.live.journal import Journal
-    from bot.live.orders import Execution, OrderReport, Ticket
+    from bot.live.orders import Execution, OrderReport
 
 __all__ = ["Desk", "DeskSettings", "Stopped"]
 
@@ -156,6 +159,31 @@ class Desk:
             for leg in other if row.ticket.pair else ():
                 self._book(self._found(leg.ticket))
 
+    def close_out(self, symbol: str, held: Callable[[], Decimal], bar_ms: int, tag: str) -> str:
+        """Cancel every order of a symbol and sell what is held at the market; returns what was done, in words.
+
+        Parameters
+        ----------
+        held
+            Tells what the executions of the run leave, base currency; asked once the orders are cancelled.
+        bar_ms
+            Open time of the newest bar, for the order's id.
+        tag
+            What the client ids of the run begin with.
+        """
+        self.withdraw([row.ticket.client_id for row in self._journal.undone(symbol)])
+        size = floor_size(float(held()), self._rules[symbol])
+        if size <= 0:
+            return f"{symbol}: nothing is held"
+        number = 0
+        while self._journal.order(client_id := make_client_id(tag, symbol, bar_ms, number, "close")) is not None:
+            number += 1
+        sale = Ticket(client_id, symbol, bar_ms, "sell", "market", "close", Decimal(repr(size)))
+        self._intend([sale])
+        if self._send([sale]):
+            return f"{symbol}: sold {size}"
+        return f"{symbol}: {size} is NOT sold: {self._reason(sale)}"
+
     def sync(self, symbol: str) -> list[str]:
         """Learn what became of the open orders of a symbol; returns the client ids of open orders that are not ours.
 
@@ -218,7 +246,8 @@ class Desk:
     def _send(self, tickets: Sequence[Ticket]) -> bool:
         """Send one order or a pair until its fate is certain; tell whether the exchange took it."""
         for _ in range(_MOST_REFUSALS):
-            if not tickets[0].parent and not self._is_newest(tickets[0]):  # protection is never too late
+            protects = tickets[0].parent is not None or tickets[0].role == "close"
+            if not protects and not self._is_newest(tickets[0]):  # protection is never too late
                 return self._give_up(tickets, "too late: a newer bar has closed")
             sent_ms = self._now_ms()
             reports: Sequence[OrderReport] | None

@@ -113,10 +113,12 @@ class Gateway:
         if not found:
             raise NoAnswer("the list of markets is empty")
         for symbol in symbols:
-            if symbol not in found:
+            alone = [market for market in found.values() if market["base"] == symbol]  # SYNTH, traded as SYNTHUSDT
+            market = found.get(symbol) or (alone[0] if len(alone) == 1 else None)
+            if market is None:
                 near = suggestion(symbol, found) or f"; it has {len(found)}, such as {', '.join(list(found)[:5])}"
                 raise UsageError(f"{self.exchange} has no spot market {symbol}{near}")
-            self.markets[symbol] = SpotMarket(symbol, found[symbol])
+            self.markets[symbol] = SpotMarket(symbol, market)
         self._by_wire = {market.wire: market for market in self.markets.values()}
 
     def has_timeframe(self, timeframe: str) -> bool:

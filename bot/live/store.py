@@ -203,7 +203,19 @@ class CCXTStore:
         """Hand orders over to be cancelled; returns at once."""
         self._hand_over(lambda: self.desk.withdraw(orders))
 
+    def drop(self, symbol: str) -> None:
+        """Wait no longer for the strategy of a symbol: it has ended."""
+        with self._wake:
+            self._feeds.pop(symbol, None)
+            self._arrivals.pop(symbol, None)
+            self._ready.discard(symbol)
+            self._wake.notify()
+
     # ---- called from any thread
+
+    def released_ms(self, symbol: str) -> int:
+        """Return the open time of the newest bar that was released, milliseconds UTC; 0 before the first."""
+        return self._released.get(symbol, (0, 0.0))[0]
 
     def call(self, action: Callable[[], Any]) -> Future[Any]:
         """Run something on the store's thread, between two requests; for commands."""
@@ -260,7 +272,7 @@ class CCXTStore:
         with self._wake:
             while not self._tasks:
                 now = self._monotonic()
-                all_ready = len(self._ready) == len(self._feeds)
+                all_ready = 0 < len(self._feeds) == len(self._ready)
                 due = min(self._next_poll if all_ready else now + 3600.0, self._next_sync_due())
                 if self._stopping.is_set() or now >= due:
                     return None
@@ -275,7 +287,7 @@ class CCXTStore:
         """Look for closed candles and release the next bar, or look at the open orders."""
         now = self._monotonic()
         try:
-            if len(self._ready) == len(self._feeds) and now >= self._next_poll:
+            if 0 < len(self._feeds) == len(self._ready) and now >= self._next_poll:
                 self._poll()
             elif self.settings.sync_s and now >= self._next_sync:
                 self._sync_all()
@@ -285,7 +297,7 @@ class CCXTStore:
             self._broken(error)
 
     def _poll(self) -> None:
-        for symbol, arrivals in self._arrivals.items():
+        for symbol, arrivals in list(self._arrivals.items()):
             if arrivals.needs_more:
                 self._ask(symbol, arrivals)
         if self._release():

@@ -1,0 +1,268 @@
+"""The beginning of a live run: a new one, or the one that was interrupted, with everything that decides it written down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from bot.assembly import BoundModel, Choice, choose
+from bot.errors import UsageError
+from bot.live.answers import NoAnswer
+from bot.live.journal import Journal
+from bot.live.journal_rows import RunRow, begin_run, end_run
+from bot.version import code_version
+from ml.engines import open_bundle, open_engine
+from ml.schedule import schedule_engines
+from registry.store import PredictionModelRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bot.config.loader import ConfigFile
+    from bot.home import Home
+    from bot.live.venue import Venue
+    from bot.state import StateDatabase
+    from ml.cache import PredictionCache
+    from ml.engine import PredictionEngine
+
+__all__ = ["OpenedRun", "held_by", "note_model", "open_run", "open_version", "run_differences"]
+
+_FREE = {"live": ("alerts", "max_errors", "max_data_age", "endpoint")}
+"""Parts of a config that decide nothing that a replay could differ in."""
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run that can be continued.
+
+    Attributes
+    ----------
+    run : RunRow
+    journal : Journal
+    choices : dict of Choice
+        By symbol; the engines answer each bar with the version that was, or is, in force at it.
+    is_new : bool
+        Whether it has just begun.
+    notes : tuple of str
+        What a person should know of how it was opened.
+    """
+
+    run: RunRow
+    journal: Journal
+    choices: dict[str, Choice]
+    is_new: bool
+    notes: tuple[str, ...]
+
+
+def open_run(
+    file: ConfigFile,
+    home: Home,
+    state: StateDatabase,
+    venue: Venue,
+    *,
+    now_ms: Callable[[], int],
+    cache: PredictionCache | None = None,
+    new_run: bool = False,
+) -> OpenedRun:
+    """Continue the bot's run, or begin one.
+
+    A run belongs to one config. When that has changed, the run is closed and another begins with what its books hold in cash,
+    but only while nothing is held and no order is open.
+
+    Raises
+    ------
+    ConfigError
+        When the config's names do not resolve.
+    UsageError
+        When the config has changed and something is held; the message names what has changed.
+    ExchangeError, NoAnswer
+        When the exchange does not answer.
+    """
+    config = file.config
+    choices = {symbol: choose(file, symbol, home, cache, require_champion=False) for symbol in config.symbols}
+    venue.gateway.open(config.symbols)
+    notes: list[str] = []
+    found = Journal.newest_run(state, config.name)
+    cash = {symbol: float(config.broker.cash) for symbol in config.symbols}
+    if found is not None and found.ended_ms is None:
+        if (found.mode, found.exchange) != (venue.mode, venue.exchange):
+            changed = [f"it traded {found.mode} on {found.exchange}, now {venue.mode} on {venue.exchange}"]
+        else:
+            changed = run_differences(found.inputs["config"], config.to_dict())
+        if not changed and not new_run:
+            journal = Journal(state, found)
+            return OpenedRun(found, journal, _pinned(state, home, found, choices, cache, notes), False, tuple(notes))
+        cash = _close(state, found, changed, cash, now_ms())
+        notes.append("the earlier run is closed; this one begins with its cash")
+    run, series = _new(file, venue, choices, cash, now_ms())
+    begin_run(state, run, series)
+    _note_models(state, run, choices)
+    return OpenedRun(run, Journal(state, run), _scheduled(choices), True, tuple(notes))
+
+
+def run_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what differs between two configs, as ``params.enter: 0.55 became 0.6``; what decides nothing is left out."""
+    found = []
+    old, new = dict(_flat(before)), dict(_flat(now))
+    for name in sorted(old.keys() | new.keys()):
+        part, _, rest = name.partition(".")
+        if rest.partition(".")[0] in _FREE.get(part, ()):
+            continue
+        if old.get(name) != new.get(name):
+            found.append(f"{name}: {old.get(name)} became {new.get(name)}")
+    return found
+
+
+def _flat(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(values, dict):
+        return [pair for name, value in values.items() for pair in _flat(value, f"{prefix}.{name}" if prefix else name)]
+    return [(prefix, values)]
+
+
+def _close(
+    state: StateDatabase, run: RunRow, changed: list[str], cash: dict[str, float], now_ms: int
+) -> dict[str, float]:
+    """Close a run for another to begin, and return what its books hold in cash, by symbol."""
+    journal = Journal(state, run)
+    held = {symbol: held_by(journal, symbol) for symbol in run.cash}
+    open_orders = [row.ticket.client_id for row in journal.undone()]
+    lots = {symbol: Decimal(rules["lot_step"] or 0) for symbol, rules in run.inputs["rules"].items()}
+    still = [f"{amount} {symbol}" for symbol, amount in held.items() if amount > 0 and amount >= lots[symbol]]
+    if still or open_orders:
+        what = "; ".join(changed) or "a new run was asked for"
+        raise UsageError(
+            f"the run {run.run_id[:8]} of {run.bot} still holds {' and '.join(still) or 'open orders'}, and {what}. Its "
+            "stops rest on the exchange. Put the config back and go on, or close the position first "
+            "(bot live-control close-all)"
+        )
+    ended = {symbol: run.cash[symbol] + _earned(journal, symbol) for symbol in run.cash}
+    end_run(state, run.run_id, now_ms)
+    return {symbol: ended.get(symbol, start) for symbol, start in cash.items()}
+
+
+def held_by(journal: Journal, symbol: str) -> Decimal:
+    """Return what the executions of a run leave of a symbol's base currency."""
+    total = Decimal(0)
+    for side, trade in journal.traded(symbol):
+        total += trade.size if side == "buy" else -trade.size
+        if symbol.startswith(trade.fee_asset):
+            total -= trade.fee
+    return total
+
+
+def _earned(journal: Journal, symbol: str) -> float:
+    total = 0.0
+    for side, trade in journal.traded(symbol):
+        worth = float(trade.size) * float(trade.price)
+        total += (-worth if side == "buy" else worth) - (float(trade.fee) if symbol.endswith(trade.fee_asset) else 0.0)
+    return total
+
+
+def _new(
+    file: ConfigFile, venue: Venue, choices: dict[str, Choice], cash: dict[str, float], now_ms: int
+) -> tuple[RunRow, dict[str, Any]]:
+    config = file.config
+    series = {symbol: venue.warm_up(symbol, choice) for symbol, choice in choices.items()}
+    baseline: dict[str, str] = {}
+    if venue.trades:
+        try:
+            held, _, _ = venue.gateway.account()
+        except NoAnswer as error:
+            raise UsageError(f"{venue.exchange} does not tell what the account holds: {error}") from error
+        markets = venue.gateway.markets.values()
+        assets = {asset for market in markets for asset in (market.base, market.quote)}
+        baseline = {asset: str(held.get(asset, Decimal(0))) for asset in sorted(assets)}
+    inputs = {
+        "config": config.to_dict(),
+        "rules": {symbol: market.rules.to_dict() for symbol, market in venue.gateway.markets.items()},
+        "models": {
+            symbol: {bound.role: None if bound.model is None else bound.model.digest for bound in choice.models}
+            for symbol, choice in choices.items()
+        },
+        "candles": {symbol: warm.digest for symbol, (warm, _) in series.items()},
+        "first": {symbol: first for symbol, (_, first) in series.items()},
+        "code_version": code_version(),
+    }
+    text = json.dumps({"bot": config.name, "started_ms": now_ms, **inputs}, sort_keys=True)
+    run_id = hashlib.sha256(text.encode()).hexdigest()
+    run = RunRow(run_id, config.name, now_ms, None, venue.mode, venue.exchange, inputs, cash, baseline)
+    return run, series
+
+
+def _note_models(state: StateDatabase, run: RunRow, choices: dict[str, Choice]) -> None:
+    for symbol, choice in choices.items():
+        for bound in choice.models:
+            if bound.model is not None:
+                note_model(state, run.run_id, symbol, bound.role, 0, bound.model)
+
+
+def note_model(state: StateDatabase, run_id: str, symbol: str, role: str, from_ms: int, model: Any) -> None:
+    """Write down which version answers a role from a bar on; 0 for from the beginning."""
+    state.execute(
+        "INSERT INTO live_models (run_id, symbol, role, from_ms, version, digest) VALUES (?, ?, ?, ?, ?, ?)",
+        (run_id, symbol, role, from_ms, f"{model.symbol}/{model.model_type}@{model.version_id}", model.digest),
+    )
+
+
+def _scheduled(choices: dict[str, Choice]) -> dict[str, Choice]:
+    """Return the choices with engines that another version may take over from."""
+    return {
+        symbol: replace(choice, models=tuple(_schedule(bound, [(None, bound.engine)]) for bound in choice.models))
+        for symbol, choice in choices.items()
+    }
+
+
+def _schedule(bound: BoundModel, engines: list[tuple[int | None, PredictionEngine]]) -> BoundModel:
+    return replace(bound, engine=schedule_engines(engines))
+
+
+def _pinned(
+    state: StateDatabase,
+    home: Home,
+    run: RunRow,
+    choices: dict[str, Choice],
+    cache: PredictionCache | None,
+    notes: list[str],
+) -> dict[str, Choice]:
+    """Return the choices with the versions that the run has used, whatever was promoted since."""
+    registry = PredictionModelRegistry(home.models, open_bundle)
+    found = {}
+    for symbol, choice in choices.items():
+        models = []
+        for bound in choice.models:
+            rows = state.rows(
+                "SELECT from_ms, version, digest FROM live_models WHERE run_id = ? AND symbol = ? AND role = ? "
+                "ORDER BY from_ms",
+                (run.run_id, symbol, bound.role),
+            )
+            if not rows:
+                models.append(_schedule(bound, [(None, open_engine(None))]))
+                continue
+            engines: list[tuple[int | None, PredictionEngine]] = []
+            newest = None
+            for row in rows:
+                newest = open_version(registry, str(row["version"]), file_timeframe=run.inputs["config"]["timeframe"])
+                if newest.digest != row["digest"]:
+                    raise UsageError(f"{row['version']} is not the bundle that the run used: its digest has changed")
+                engines.append((int(row["from_ms"]) or None, open_engine(newest, cache=cache)))
+            if bound.model is not None and newest is not None and bound.model.digest != newest.digest:
+                notes.append(
+                    f"{symbol}: the run goes on with {newest}; {bound.model} is what {bound.reference} means now "
+                    f"(bot live-control deploy-model {bound.role} {bound.reference})"
+                )
+            models.append(_schedule(replace(bound, model=newest), engines))
+        found[symbol] = replace(choice, models=tuple(models))
+    return found
+
+
+def open_version(registry: PredictionModelRegistry, reference: str, *, file_timeframe: str) -> Any:
+    """Return a version by its full name, ``SYMBOL/TYPE@VERSION``."""
+    from registry.names import parse_reference
+
+    wanted = parse_reference(reference)
+    return registry.select_bundle(
+        symbol=wanted.symbol, model_type=wanted.model_type, timeframe=file_timeframe, version=wanted.selector
+    )

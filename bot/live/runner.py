@@ -1,0 +1,385 @@
+"""A live run from start to stop: the threads of its symbols, commands, protections, alerts, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bot.assembly import join
+from bot.broker.fees import FeeSchedule
+from bot.decisions import record_decisions
+from bot.errors import BotError
+from bot.live.broker import CCXTBroker
+from bot.live.gates import Gates
+from bot.live.journal_rows import read_series
+from bot.live.kill_switch import KillSwitch
+from bot.live.ledger import DryRunBroker, ReplayDiffers
+from bot.live.opening import held_by, note_model, open_version
+from bot.live.orders import bot_tag
+from bot.live.reporting import StatusBoard
+from bot.live.store import CCXTStore
+from bot.market.store import StoredSeries
+from registry.names import timeframe_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bot.assembly import Assembly
+    from bot.config.loader import ConfigFile
+    from bot.decision_rows import DecisionRow
+    from bot.home import Home
+    from bot.live.control import Command, Control
+    from bot.live.opening import OpenedRun
+    from bot.live.status import LiveStatus
+    from bot.live.venue import Venue
+    from bot.state import StateDatabase
+
+__all__ = ["LiveRun"]
+
+_TICK_S = 0.1
+_PUBLISH_S = 1.0
+
+
+class LiveRun:
+    """One bot that trades.
+
+    Parameters
+    ----------
+    file, home, state
+        Config, home folder and the state database.
+    venue
+        Where it trades.
+    opened
+        What ``open_run`` returned.
+    now_ms
+        This computer's clock, milliseconds UTC.
+    on_alert
+        Takes a kind of alert and its words.
+    last_bar_ms
+        Stop after the bar of this open time; None to run until stopped.
+    """
+
+    def __init__(
+        self,
+        file: ConfigFile,
+        home: Home,
+        state: StateDatabase,
+        venue: Venue,
+        opened: OpenedRun,
+        *,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        on_alert: Callable[[str, str], None] = lambda _kind, _text: None,
+        last_bar_ms: int | None = None,
+    ) -> None:
+        self.file, self.home, self.venue, self.opened = file, home, venue, opened
+        self.run, self.journal = opened.run, opened.journal
+        self._state, self.now_ms, self._on_alert, self._last_bar_ms = state, now_ms, on_alert, last_bar_ms
+        self.tag = bot_tag(self.run.bot, self.run.run_id)
+        self._stop_reason = ""
+        self._stop = threading.Event()
+        self._failures: deque[Exception] = deque()
+        self._done: set[str] = set()
+        live = file.config.live
+        self.gates = Gates(
+            KillSwitch(home.root),
+            step_ms=timeframe_ms(file.config.timeframe),
+            max_data_age=live.max_data_age if venue.settings.follows_wall else None,
+            max_errors=live.max_errors,
+            now_ms=now_ms,
+        )
+        self.store = CCXTStore(
+            venue.gateway,
+            self.journal,
+            timeframe=file.config.timeframe,
+            rules={symbol: market.rules for symbol, market in venue.gateway.markets.items()},
+            settings=venue.settings,
+            forbids=self.gates.forbids,
+            on_event=self._on_event,
+            now_ms=now_ms,
+        )
+        self.store.on_ready = self._on_ready
+        self.board = StatusBoard(self)
+        self.assemblies: dict[str, Assembly] = {}
+        self._threads: list[threading.Thread] = []
+        self._killed = False
+
+    def prepare(self) -> None:
+        """Learn the fate of every order of an earlier life, and put feeds, brokers and strategies together.
+
+        Raises
+        ------
+        NoAnswer, AccessDenied
+            When the exchange does not tell what became of an order: a bot that does not know may not start.
+        """
+        if self.venue.trades:
+            self.store.desk.recover()
+        paused = self._state.rows(
+            "SELECT kind, text FROM live_events WHERE run_id = ? AND kind IN ('pause', 'resume') ORDER BY rowid DESC LIMIT 1",
+            (self.run.run_id,),
+        )
+        if paused and paused[0]["kind"] == "pause":
+            self.gates.pause(str(paused[0]["text"]))
+        for symbol, choice in self.opened.choices.items():
+            self.assemblies[symbol] = self._assemble(symbol, choice)
+
+    def start(self) -> None:
+        """Start the store and a thread a symbol."""
+        self.store.start()
+        for symbol, assembly in self.assemblies.items():
+            thread = threading.Thread(target=self._run_symbol, args=(symbol, assembly), name=symbol, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self, reason: str) -> None:
+        """Ask the run to end; resting stops stay on the exchange."""
+        self._stop_reason = self._stop_reason or reason
+        self._stop.set()
+
+    def watch(self, control: Control, show: Callable[[LiveStatus], None]) -> None:
+        """Obey commands and tell the state, until the run ends.
+
+        Raises
+        ------
+        BotError
+            When the run failed; the message says what of.
+        """
+        published = 0.0
+        while not self._stop.wait(_TICK_S):
+            for command in control.pending():
+                self._obey(control, command)
+            self._look_at_switch()
+            if self._failures or self.store.failure is not None or not any(t.is_alive() for t in self._threads):
+                break
+            if time.monotonic() - published >= _PUBLISH_S or self.board.is_fresh:
+                published = time.monotonic()
+                status = self.board.status(self._state_word())
+                control.publish(status)
+                show(status)
+        self.close()
+        failure = self.failure
+        word = "failed" if failure is not None else "stopped"
+        status = self.board.status(word)
+        control.publish(status)
+        show(status)
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """Stop strategies and store, and wait for them; what was decided is sent first."""
+        for assembly in self.assemblies.values():
+            assembly.cerebro.runstop()
+        self.store.stop()
+        for thread in self._threads:
+            thread.join()
+        self.journal.flush()
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the run failed; None where it did not."""
+        return self._failures[0] if self._failures else self.store.failure
+
+    def join(self, seconds: float) -> bool:
+        """Wait for some seconds; tell whether the strategies have ended, or the run failed."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return self.failure is not None or not any(thread.is_alive() for thread in self._threads)
+
+    def wait(self) -> None:
+        """Wait for the end without obeying anybody, and raise what it failed of; for runs that end by themselves."""
+        while not self.join(1.0) and not self._stop.is_set():
+            pass
+        self.close()
+        if self.failure is not None:
+            raise self.failure
+
+    # ---- assembling
+
+    def _assemble(self, symbol: str, choice: Any) -> Assembly:
+        config = self.file.config
+        series = read_series(self._state, self.run.run_id, symbol)
+        history = series.history
+        feed = self.store.getdata(
+            candles=history, symbol=symbol, late=series.late, facts=self.journal.all_facts(symbol)
+        )
+        rules = self.venue.gateway.markets[symbol].rules
+        kind = CCXTBroker if self.venue.trades else DryRunBroker
+        broker = kind(
+            store=self.store,
+            rules=rules,
+            fees=FeeSchedule(config.broker.commission, in_kind=config.broker.fees_in_kind),
+            slippage=config.broker.slippage,
+            trade_from_ms=series.trade_from_ms,
+            tag=self.tag,
+        )
+        broker.setcash(self.run.cash[symbol])
+        stored = StoredSeries(history, symbol, self.venue.exchange, history.digest, rules)
+        assembly = join(choice, self.file, symbol, stored, series.trade_from_ms, feed, broker, rules)
+        record_decisions(assembly, self._sink(symbol))
+        return assembly
+
+    def _sink(self, symbol: str) -> Callable[[DecisionRow], None]:
+        known = {
+            int(row["open_ms"]): str(row["document"])
+            for row in self._state.rows(
+                "SELECT open_ms, document FROM live_decisions WHERE run_id = ? AND symbol = ?",
+                (self.run.run_id, symbol),
+            )
+        }
+
+        def take(row: DecisionRow) -> None:
+            document = json.dumps(row.to_dict(), separators=(",", ":"))
+            before = known.pop(row.open_ms, None)
+            if before is None:
+                self.journal.note_decision(symbol, row.open_ms, document)
+            elif before != document:
+                self._on_event(
+                    "errors", symbol, f"the replay decides otherwise at the bar {row.open_ms} than the journal"
+                )
+            self.board.take(symbol, row)
+
+        return take
+
+    def _run_symbol(self, symbol: str, assembly: Assembly) -> None:
+        try:
+            assembly.cerebro.run()
+        except Exception as error:  # noqa: BLE001 - raised again by whoever watches the run
+            self._failures.append(_as_ours(error, assembly))
+        finally:
+            self.store.drop(symbol)
+
+    def _on_ready(self, symbol: str) -> None:
+        """Take note, in a symbol's thread, that its strategy is done with the newest bar."""
+        if symbol not in self._done:
+            self._done.add(symbol)
+            if self.venue.trades:
+                self._check_replay(symbol)
+        if self._last_bar_ms is not None and self.store.released_ms(symbol) >= self._last_bar_ms:
+            self.assemblies[symbol].cerebro.runstop()
+
+    def _check_replay(self, symbol: str) -> None:
+        """Raise when the journal has orders that the replay did not want."""
+        wanted = self.assemblies[symbol].broker.wanted
+        for row in self.journal.orders.values():
+            ticket = row.ticket
+            if ticket.symbol == symbol and ticket.role in {"entry", "exit"} and ticket.client_id not in wanted:
+                raise ReplayDiffers(
+                    f"the journal has the order {ticket.client_id} ({ticket.side} {ticket.size} {symbol}), the replay does "
+                    "not place it. Code, config, model or candles have changed since; nothing is sent"
+                )
+
+    # ---- events and commands
+
+    def _on_event(self, kind: str, symbol: str | None, text: str) -> None:
+        words = text if symbol is None or symbol in text else f"{symbol}: {text}"
+        self.board.event(words)
+        if kind == "foreign":
+            self.gates.explain(f"orders of {symbol}", words)
+            self._on_alert("errors", words)
+            return
+        if kind in {"errors", "disconnects"} and self.gates.error():
+            self.pause(self.gates.paused)
+        if kind != "data":
+            self._on_alert(kind, words)
+
+    def pause(self, reason: str) -> None:
+        """Forbid entries until ``resume``; this survives a restart."""
+        self.gates.pause(reason)
+        self.journal.event("pause", reason, self.now_ms())
+        self._on_alert("protections", f"paused: {reason}")
+
+    def resume(self) -> None:
+        """Allow entries again."""
+        self.gates.resume()
+        self.journal.event("resume", "", self.now_ms())
+
+    def close_all(self, reason: str) -> str:
+        """Pause, cancel every order and sell what is held, at once; returns what was done."""
+        self.pause(reason)
+        asked = [self.store.call(partial(self._close_out, symbol)) for symbol in self.assemblies]
+        return "; ".join(str(future.result(timeout=120)) for future in asked)
+
+    def _close_out(self, symbol: str) -> str:
+        held = partial(held_by, self.journal, symbol)
+        return self.store.desk.close_out(symbol, held, self.store.released_ms(symbol), self.tag)
+
+    def deploy(self, role: str, versions: dict[str, str]) -> str:
+        """Let other versions answer a role from the next bar on; returns what was done."""
+        from ml.engines import open_bundle, open_engine
+        from registry.store import PredictionModelRegistry
+
+        registry = PredictionModelRegistry(self.home.models, open_bundle)
+        opened = {
+            symbol: open_version(registry, text, file_timeframe=self.file.config.timeframe)
+            for symbol, text in versions.items()
+        }
+
+        def take_over() -> str:
+            done = []
+            for symbol, model in opened.items():
+                bound = next(each for each in self.assemblies[symbol].models if each.role == role)
+                from_ms = self.store.released_ms(symbol) + timeframe_ms(self.file.config.timeframe)
+                bound.engine.deploy(from_ms, open_engine(model))  # type: ignore[attr-defined]  # a schedule of engines
+                note_model(self._state, self.run.run_id, symbol, role, from_ms, model)
+                done.append(f"{symbol}: {model} answers {role} from the next bar on")
+            return "; ".join(done)
+
+        answer = str(self.store.call(take_over).result(timeout=60))
+        self.journal.event("deploy-model", answer, self.now_ms())
+        return answer
+
+    def _obey(self, control: Control, command: Command) -> None:
+        self.board.event(f"command: {command.verb}")
+        try:
+            answer = self._carry_out(command)
+        except Exception as error:  # noqa: BLE001 - whoever sent it is told
+            control.finish(command, ok=False, answer=str(error) or type(error).__name__)
+            return
+        control.finish(command, ok=True, answer=answer)
+
+    def _carry_out(self, command: Command) -> str:
+        if command.verb == "pause":
+            self.pause("by command")
+            return "paused: no position is opened; open ones keep their stops"
+        if command.verb == "resume":
+            self.resume()
+            still = self.gates.protections()
+            return "resumed" + (f"; still in force: {'; '.join(still)}" if still else "")
+        if command.verb == "close-all":
+            return self.close_all("closed by command")
+        if command.verb == "deploy-model":
+            return self.deploy(str(command.arguments["role"]), dict(command.arguments["versions"]))
+        self.stop("by command")
+        return "stopping; resting stops stay on the exchange"
+
+    def _look_at_switch(self) -> None:
+        kill = KillSwitch(self.home.root).read()
+        if kill.is_on and kill.closes and not self._killed:
+            self._killed = True
+            self.board.event(self.close_all(f"kill switch: {kill.reason}"))
+        elif not kill.is_on:
+            self._killed = False
+
+    def _state_word(self) -> str:
+        if self._stop.is_set():
+            return "stopping"
+        if len(self._done) < len(self.assemblies):
+            return "replaying"
+        return "paused" if self.gates.paused else "running"
+
+
+def _as_ours(error: Exception, assembly: Assembly) -> Exception:
+    """Return an error of ours as it is, and a failure of the strategy's code as one message."""
+    import traceback
+
+    if hasattr(error, "exit_code"):
+        return error
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return BotError(
+        f"the strategy {assembly.config.strategy} failed at {frame.filename}:{frame.lineno}: "
+        f"{type(error).__name__}: {error}; resting stops stay on the exchange"
+    )
