@@ -32,6 +32,7 @@ __all__ = [
     "read_order_row",
     "read_run_row",
     "read_series",
+    "set_baseline",
 ]
 
 
@@ -139,6 +140,11 @@ def begin_run(state: StateDatabase, run: RunRow, series: Mapping[str, tuple[Cand
 def end_run(state: StateDatabase, run_id: str, now_ms: int) -> None:
     """Close a run for good: the bot's next start begins another."""
     state.execute("UPDATE live_runs SET ended_ms = ? WHERE run_id = ?", (now_ms, run_id))
+
+
+def set_baseline(state: StateDatabase, run_id: str, baseline: Mapping[str, str]) -> None:
+    """Take what the account holds beside the run's own trades as given from now on, by asset."""
+    state.execute("UPDATE live_runs SET baseline = ? WHERE run_id = ?", (json.dumps(dict(baseline)), run_id))
 
 
 def read_series(state: StateDatabase, run_id: str, symbol: str) -> SeriesRow:

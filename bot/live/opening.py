@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ml.cache import PredictionCache
     from ml.engine import PredictionEngine
 
-__all__ = ["OpenedRun", "held_by", "note_model", "open_run", "open_version", "run_differences"]
+__all__ = ["OpenedRun", "choose_all", "held_by", "note_model", "open_run", "open_version", "run_differences"]
 
 _FREE = {"live": ("alerts", "max_errors", "max_data_age", "endpoint")}
 """Parts of a config that decide nothing that a replay could differ in."""
@@ -63,6 +63,7 @@ def open_run(
     state: StateDatabase,
     venue: Venue,
     *,
+    choices: dict[str, Choice],
     now_ms: Callable[[], int],
     cache: PredictionCache | None = None,
     new_run: bool = False,
@@ -72,17 +73,21 @@ def open_run(
     A run belongs to one config. When that has changed, the run is closed and another begins with what its books hold in cash,
     but only while nothing is held and no order is open.
 
+    Parameters
+    ----------
+    choices
+        What ``choose_all`` found.
+    new_run
+        Close the earlier run, though its config has not changed.
+
     Raises
     ------
-    ConfigError
-        When the config's names do not resolve.
     UsageError
         When the config has changed and something is held; the message names what has changed.
     ExchangeError, NoAnswer
         When the exchange does not answer.
     """
     config = file.config
-    choices = {symbol: choose(file, symbol, home, cache, require_champion=False) for symbol in config.symbols}
     venue.gateway.open(config.symbols)
     notes: list[str] = []
     found = Journal.newest_run(state, config.name)
@@ -101,6 +106,17 @@ def open_run(
     begin_run(state, run, series)
     _note_models(state, run, choices)
     return OpenedRun(run, Journal(state, run), _scheduled(choices), True, tuple(notes))
+
+
+def choose_all(file: ConfigFile, home: Home, cache: PredictionCache | None = None) -> dict[str, Choice]:
+    """Return the strategy and models of every symbol of a config; a known model without a champion is no error.
+
+    Raises
+    ------
+    ConfigError
+        When the config's names do not resolve.
+    """
+    return {symbol: choose(file, symbol, home, cache, require_champion=False) for symbol in file.config.symbols}
 
 
 def run_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bot.assembly import assemble_backtest
 from bot.decisions import record_decisions
 from bot.errors import BotError, ConfigError
-from bot.live.opening import open_run
+from bot.live.opening import choose_all, open_run
 from bot.live.runner import LiveRun
 from bot.live.venue import embedded_server, embedded_venue
 from bot.parity.compare import Comparison, compare_rows
@@ -101,7 +101,8 @@ def run_parity(
     with server, tempfile.TemporaryDirectory(prefix="bot-parity-") as folder:
         with StateDatabase(Path(folder) / "state.db") as state:
             venue = embedded_venue(server, series, lockstep=True)
-            opened = open_run(file, home, state, venue, now_ms=lambda: time.time_ns() // 1_000_000)
+            choices = choose_all(file, home)
+            opened = open_run(file, home, state, venue, choices=choices, now_ms=lambda: time.time_ns() // 1_000_000)
             live = LiveRun(file, home, state, venue, opened, last_bar_ms=last_ms)
             live.prepare()
             began = time.perf_counter()

@@ -1,0 +1,64 @@
+"""What the account holds against what the journal explains: pure comparison, and the words for what is left over."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bot.live.orders import Execution
+
+__all__ = ["expected_balances", "unexplained"]
+
+_UNIT = Decimal("1e-8")
+
+
+def expected_balances(
+    baseline: Mapping[str, Decimal], traded: Iterable[tuple[str, str, str, Execution]]
+) -> dict[str, Decimal]:
+    """Return what the account must hold, by asset.
+
+    Parameters
+    ----------
+    baseline
+        What it held when the run began.
+    traded
+        Base, quote, side and execution of every trade of the run.
+    """
+    found = dict(baseline)
+
+    def add(asset: str, amount: Decimal) -> None:
+        found[asset] = found.get(asset, Decimal(0)) + amount
+
+    for base, quote, side, trade in traded:
+        sign = 1 if side == "buy" else -1
+        add(base, sign * trade.size)
+        add(quote, -sign * trade.size * trade.price)
+        add(trade.fee_asset, -trade.fee)
+    return found
+
+
+def unexplained(
+    expected: Mapping[str, Decimal], held: Mapping[str, Decimal], trades: int, foreign: Sequence[str] = ()
+) -> list[str]:
+    """Return what nobody of ours has done, in words; empty when everything is explained.
+
+    Parameters
+    ----------
+    expected, held
+        By asset; only assets of ``expected`` are looked at.
+    trades
+        How many: an exchange rounds each to 1e-8.
+    foreign
+        Client ids of open orders that are not ours.
+    """
+    tolerance = _UNIT * max(1, trades)
+    found = [
+        f"the account holds {held.get(asset, Decimal(0)).normalize():f} {asset}, the journal explains {amount.normalize():f}"
+        for asset, amount in sorted(expected.items())
+        if abs(held.get(asset, Decimal(0)) - amount) > tolerance
+    ]
+    found += [f"the open order {client_id} is not ours" for client_id in foreign]
+    return found
