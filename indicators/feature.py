@@ -8,6 +8,7 @@ import backtrader as bt
 import numpy as np
 
 from indicators.errors import IndicatorError
+from indicators.history import HistoryRows
 from indicators.lines import all_candles, bar_timeframe, fill_line, newest_candles
 from ml.aggregation import aggregate
 from ml.features.pipeline import FeaturePipeline
@@ -17,7 +18,11 @@ from registry.errors import InvalidName
 from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ml.candles import Candles
+
+    Floats = npt.NDArray[np.float64]
 
 __all__ = ["Feature", "feature_window"]
 
@@ -102,6 +107,7 @@ class Feature(bt.Indicator):
             [self.p.name], self._timeframe, candles_per_index=self.p.candles_per_index, index=self.p.index
         )
         self._pipeline = FeaturePipeline(schema)
+        self._history = HistoryRows(self.data, self._base, self._rows)
 
     def qbuffer(self, savemem: int = 0) -> None:
         """Keep as many bars of the data as one value needs when memory is saved."""
@@ -110,6 +116,10 @@ class Feature(bt.Indicator):
 
     def next(self) -> None:
         """Compute the newest value."""
+        row = self._history.current()
+        if row is not None:
+            self.lines.value[0] = row[0]
+            return
         found = self._pipeline.latest(self._candles(newest_candles(self.data, self._base, self._window)))
         self.lines.value[0] = float(found.rows[0, 0]) if len(found) else float("nan")
 
@@ -118,14 +128,17 @@ class Feature(bt.Indicator):
 
     def once(self, start: int, end: int) -> None:  # noqa: ARG002 - the whole line is one batch
         """Compute every value at once."""
-        base = all_candles(self.data, self._base)
+        fill_line(self.lines.value, self._rows(all_candles(self.data, self._base))[:, 0])
+
+    def _rows(self, base: Candles) -> Floats:
+        """Return the value at every bar of the data, float64 (n, 1)."""
         candles = self._candles(base)
-        values = self._pipeline.compute(candles).rows[:, 0].astype(np.float64)
-        if candles is not base:
-            ends = candles.open_ms + candles.step_ms
-            newest = np.searchsorted(ends, base.open_ms + base.step_ms, side="right")
-            values = np.concatenate([[np.nan], values])[newest]
-        fill_line(self.lines.value, values)
+        values = self._pipeline.compute(candles).rows.astype(np.float64)
+        if candles is base:
+            return values
+        ends = candles.open_ms + candles.step_ms
+        newest = np.searchsorted(ends, base.open_ms + base.step_ms, side="right")
+        return np.concatenate([[[np.nan]], values])[newest]
 
     def _candles(self, base: Candles) -> Candles:
         """Return the candles of the feature's timeframe that are closed."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import backtrader as bt
 import numpy as np
 
 from indicators.errors import IndicatorError
+from indicators.history import HistoryRows
 from indicators.lines import all_candles, bar_timeframe, fill_line, newest_candles
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ml.candles import Candles
+
+    Floats = npt.NDArray[np.float64]
 
 __all__ = ["MOST_STEPS", "MLForecast"]
 
@@ -23,7 +31,8 @@ class MLForecast(bt.Indicator):
     """What a model of paths says from each bar on: returns at steps of your choice, and how high and low the path goes.
 
     In a backtest the paths of all bars are computed in one batch; bar by bar, as in live trading, each path is computed from
-    the newest candles that the model's features need. Both give the same bits.
+    the newest candles that the model's features need. Both give the same bits. The bars that a live feed knew when it started
+    (its ``history``) are one batch too.
 
     Formula:
       - the model's own; a path is a function of the bundle and a bounded slice of closed candles
@@ -36,7 +45,7 @@ class MLForecast(bt.Indicator):
         steps, the step at which it stands, and the calibrated probability that its direction is right; NaN, 0 and NaN
         where no step is trusted
       - ``trusted_steps``: how many steps beat persistence and drift out of sample; no order may rest on the path beyond. A
-        property of the model, the same at every bar, 0 without one
+        property of the model, the same at every bar that it answers, 0 without one
       - ``status``: 0 ok, 1 warming, 2 no model, 3 expired, 4 out of distribution, 5 error; never NaN
 
     Absence:
@@ -73,8 +82,8 @@ class MLForecast(bt.Indicator):
                 f"the model {model.name} predicts bars of {model.timeframe}, the data has bars of {self._timeframe_of_bars}"
             )
         self._steps = self._chosen()
-        self._outputs = [getattr(self.lines, name) for name in (*_RETURNS[: len(self._steps)], *_OTHERS)]
-        self._unused = [getattr(self.lines, name) for name in _RETURNS[len(self._steps) :]]
+        self._outputs = [getattr(self.lines, name) for name in (*_RETURNS, *_OTHERS, "trusted_steps", "status")]
+        self._history = HistoryRows(self.data, self._timeframe_of_bars, self._rows)
 
     def _chosen(self) -> tuple[int, ...]:
         model, steps = self.p.model, self.p.steps
@@ -99,42 +108,42 @@ class MLForecast(bt.Indicator):
 
     def next(self) -> None:
         """Forecast from the newest bar."""
-        model = self.p.model
-        for line in self._unused:
-            line[0] = float("nan")
-        if self._absent:
-            for line in self._outputs:
-                line[0] = float("nan")
-            _, status = model.predict_newest(newest_candles(self.data, self._timeframe_of_bars, 1))
-            self.lines.trusted_steps[0] = 0.0
-            self.lines.status[0] = float(status)
-            return
-        found = model.newest_summary(
-            newest_candles(self.data, self._timeframe_of_bars, max(1, model.window_bars)), self._steps
-        )
-        for line, value in zip(self._outputs, found.values[0].tolist(), strict=True):
+        row = self._history.current()
+        if row is None:
+            row = self._newest(newest_candles(self.data, self._timeframe_of_bars, max(1, self.p.model.window_bars)))
+        for line, value in zip(self._outputs, row, strict=True):
             line[0] = value
-        self.lines.trusted_steps[0] = float(found.trusted_steps)
-        self.lines.status[0] = float(found.status[0])
 
     def oncestart(self, start: int, end: int) -> None:
         """Leave the first bar to ``once``."""
 
     def once(self, start: int, end: int) -> None:  # noqa: ARG002 - the whole line is one batch
         """Forecast from every bar at once."""
-        candles = all_candles(self.data, self._timeframe_of_bars)
-        count = len(candles)
-        nothing = np.full(count, np.nan)
-        for line in self._unused:
-            fill_line(line, nothing)
-        if self._absent:
-            for line in self._outputs:
-                fill_line(line, nothing)
-            fill_line(self.lines.trusted_steps, np.zeros(count))
-            fill_line(self.lines.status, self.p.model.predict_batch(candles).status.astype(np.float64))
-            return
-        found = self.p.model.summaries(candles, self._steps)
+        rows = self._rows(all_candles(self.data, self._timeframe_of_bars))
         for number, line in enumerate(self._outputs):
-            fill_line(line, np.ascontiguousarray(found.values[:, number]))
-        fill_line(self.lines.trusted_steps, np.full(count, float(found.trusted_steps)))
-        fill_line(self.lines.status, found.status.astype(np.float64))
+            fill_line(line, rows[:, number])
+
+    def _newest(self, candles: Candles) -> list[float]:
+        """Return the lines of the last bar."""
+        nothing = float("nan")
+        if self._absent:
+            _, status = self.p.model.predict_newest(candles)
+            return [nothing] * (MOST_STEPS + len(_OTHERS)) + [0.0, float(status)]
+        found = self.p.model.newest_summary(candles, self._steps)
+        values, used = found.values[0].tolist(), len(self._steps)
+        unused = [nothing] * (MOST_STEPS - used)
+        return [*values[:used], *unused, *values[used:], float(found.trusted_steps), float(found.status[0])]
+
+    def _rows(self, candles: Candles) -> Floats:
+        """Return the lines of every bar, float64 (n, 15)."""
+        model, used = self.p.model, len(self._steps)
+        rows = np.full((len(candles), len(self._outputs)), np.nan)
+        if self._absent:
+            rows[:, -2], rows[:, -1] = 0.0, model.predict_batch(candles).status
+            return rows
+        found = model.summaries(candles, self._steps)
+        rows[:, :used], rows[:, MOST_STEPS:-2] = found.values[:, :used], found.values[:, used:]
+        by_bar = getattr(model, "trusted_steps_at", None)  # of an engine whose model changes with time
+        rows[:, -2] = found.trusted_steps if by_bar is None else by_bar(candles.open_ms)
+        rows[:, -1] = found.status
+        return rows

@@ -26,12 +26,15 @@ __all__ = [
     "all_candles",
     "bar_step_ms",
     "bar_timeframe",
+    "candle_columns",
     "close_numbers",
+    "feed_of",
     "fill_line",
     "line_values",
     "milliseconds",
     "newest_candles",
     "open_ms",
+    "open_times",
 ]
 
 _DAY_MS = 86_400_000
@@ -125,6 +128,29 @@ def open_ms(data: Any, step_ms: int) -> int:
     return milliseconds(data.lines.datetime[0]) - step_ms
 
 
+def open_times(data: Any, step_ms: int) -> Integers:
+    """Return the open times of all bars of a feed that is loaded completely, int64 milliseconds UTC."""
+    return _close_ms(line_values(data.lines.datetime, data.buflen())) - step_ms
+
+
+def feed_of(source: Any) -> Any:
+    """Return the data feed below an indicator, or the feed itself.
+
+    Raises
+    ------
+    IndicatorError
+        When there is none.
+    """
+    below = source
+    while below is not None and "datetime" not in below.lines.getlinealiases():
+        below = getattr(below, "data", None)
+    if below is None:
+        raise IndicatorError(
+            f"{type(source).__name__} does not stand on a data feed: the times of its bars are unknown"
+        )
+    return below
+
+
 def all_candles(data: Any, timeframe: str) -> Candles:
     """Return the candles of a feed that is loaded completely.
 
@@ -135,7 +161,7 @@ def all_candles(data: Any, timeframe: str) -> Candles:
     candles = getattr(data, "candles", None)
     if isinstance(candles, Candles) and len(candles) == count:
         return candles
-    columns = {name: line_values(getattr(data.lines, name), count) for name in _columns(data)}
+    columns = {name: line_values(getattr(data.lines, name), count) for name in candle_columns(data)}
     return _candles(line_values(data.lines.datetime, count), columns, timeframe, ())
 
 
@@ -146,10 +172,10 @@ def newest_candles(data: Any, timeframe: str, size: int) -> Candles:
     ones were left out.
     """
     length = len(data)
-    size = min(size, length)
-    columns = {name: np.array(getattr(data.lines, name).get(size=size), dtype=np.float64) for name in _columns(data)}
+    size = min(size, data.lines.datetime.idx + 1)  # where memory is saved fewer bars are held than there were
+    columns = {name: _newest(getattr(data.lines, name), size) for name in candle_columns(data)}
     asked: tuple[tuple[int, int], ...] = getattr(data, "asked", ())
-    times = np.array(data.lines.datetime.get(size=size), dtype=np.float64)
+    times = _newest(data.lines.datetime, size)
     if asked:
         end = milliseconds(float(times[-1]))
         start = asked[0][0] if size == length else milliseconds(float(times[0])) - timeframe_ms(timeframe)
@@ -157,15 +183,28 @@ def newest_candles(data: Any, timeframe: str, size: int) -> Candles:
     return _candles(times, columns, timeframe, asked)
 
 
-def _columns(data: Any) -> list[str]:
+def candle_columns(data: Any) -> list[str]:
     """Return the candle columns that a feed's lines hold."""
     aliases = data.lines.getlinealiases()
     return [name for name in (*PRICE_COLUMNS, *OPTIONAL_COLUMNS) if name in aliases]
 
 
+def _newest(line: Any, size: int) -> Floats:
+    """Return the newest ``size`` values of a line, read-only; the memory is a slice's own, not the line's."""
+    held = line.get(size=size)  # an array, or a list where memory is saved
+    values = np.array(held) if line.useislice else np.frombuffer(held, dtype=np.float64)
+    values.flags.writeable = False  # candles then keep it, and copy nothing once more
+    return values
+
+
 def _candles(times: Floats, columns: dict[str, Floats], timeframe: str, asked: tuple[tuple[int, int], ...]) -> Candles:
     """Build candles from close times and line values; an optional column with NaN is absent, unless it may hold some."""
-    closes = np.rint((times - _EPOCH_DAY) * _DAY_MS).astype(np.int64)
     whole = (*PRICE_COLUMNS, *GAPPED_COLUMNS)
     kept = {name: values for name, values in columns.items() if name in whole or not np.isnan(values).any()}
-    return Candles.from_columns(timeframe, {"open_ms": closes - timeframe_ms(timeframe), **kept}, asked)
+    return Candles.from_columns(timeframe, {"open_ms": _close_ms(times) - timeframe_ms(timeframe), **kept}, asked)
+
+
+def _close_ms(times: Floats) -> Integers:
+    """Return Backtrader's float days as milliseconds UTC."""
+    closes: Integers = np.rint((times - _EPOCH_DAY) * _DAY_MS).astype(np.int64)
+    return closes

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import backtrader as bt
 import numpy as np
 
 from indicators.errors import IndicatorError
+from indicators.history import HistoryRows
 from indicators.lines import all_candles, bar_timeframe, fill_line, newest_candles
 from ml.predictions import PREDICTION_COLUMNS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ml.candles import Candles
+
+    Floats = npt.NDArray[np.float64]
 
 __all__ = ["MLPrediction"]
 
@@ -18,7 +26,8 @@ class MLPrediction(bt.Indicator):
     """What a model says of each bar.
 
     In a backtest all bars are predicted in one batch; bar by bar, as in live trading, each prediction is computed from the
-    newest candles that the model's features need. Both give the same bits.
+    newest candles that the model's features need. Both give the same bits. The bars that a live feed knew when it started
+    (its ``history``) are one batch too.
 
     Formula:
       - the model's own; a prediction is a function of the bundle and a bounded slice of closed candles
@@ -63,7 +72,8 @@ class MLPrediction(bt.Indicator):
             raise IndicatorError(
                 f"the model {model.name} predicts bars of {model.timeframe}, the data has bars of {self._timeframe_of_bars}"
             )
-        self._outputs = [getattr(self.lines, name) for name in PREDICTION_COLUMNS]
+        self._outputs = [getattr(self.lines, name) for name in (*PREDICTION_COLUMNS, "status")]
+        self._history = HistoryRows(self.data, self._timeframe_of_bars, self._rows)
 
     def qbuffer(self, savemem: int = 0) -> None:
         """Keep as many bars of the data as one prediction needs when memory is saved."""
@@ -72,20 +82,26 @@ class MLPrediction(bt.Indicator):
 
     def next(self) -> None:
         """Predict the newest bar."""
-        model = self.p.model
-        values, status = model.predict_newest(
-            newest_candles(self.data, self._timeframe_of_bars, max(1, model.window_bars))
-        )
-        for line, value in zip(self._outputs, values, strict=True):
+        row = self._history.current()
+        if row is None:
+            model = self.p.model
+            values, status = model.predict_newest(
+                newest_candles(self.data, self._timeframe_of_bars, max(1, model.window_bars))
+            )
+            row = [*values, float(status)]
+        for line, value in zip(self._outputs, row, strict=True):
             line[0] = value
-        self.lines.status[0] = float(status)
 
     def oncestart(self, start: int, end: int) -> None:
         """Leave the first bar to ``once``."""
 
     def once(self, start: int, end: int) -> None:  # noqa: ARG002 - the whole line is one batch
         """Predict every bar at once."""
-        batch = self.p.model.predict_batch(all_candles(self.data, self._timeframe_of_bars))
+        rows = self._rows(all_candles(self.data, self._timeframe_of_bars))
         for number, line in enumerate(self._outputs):
-            fill_line(line, np.ascontiguousarray(batch.values[:, number]))
-        fill_line(self.lines.status, batch.status.astype(np.float64))
+            fill_line(line, rows[:, number])
+
+    def _rows(self, candles: Candles) -> Floats:
+        """Return the lines of every bar, float64 (n, 10)."""
+        batch = self.p.model.predict_batch(candles)
+        return np.column_stack([batch.values, batch.status])

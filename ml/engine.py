@@ -16,6 +16,7 @@ from ml.bundles import BundleRunner, open_runner
 from ml.candles import Candles, format_ms
 from ml.edges import HoldingEdges, holding_edges
 from ml.errors import NotEnoughBars, SchemaMismatch
+from ml.evidence import NO_EVIDENCE, evidence_of_all, evidence_of_newest, newest_rows, newest_window
 from ml.features.blocks import block_index, find_blocks, index_start_ms, valid_bars
 from ml.fingerprints import most_candles
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch, Status
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
     from ml.cache import PredictionCache
     from ml.features.blocks import Blocks
+    from ml.features.pipeline import FeaturePipeline
     from ml.sequences import Windows
     from registry.model import StrategyModel
 
-    Flags = npt.NDArray[np.bool_]
     Integers = npt.NDArray[np.int64]
     Row = tuple[float, ...]
 
@@ -219,14 +220,14 @@ class PredictionEngine:
             return _NOTHING, int(Status.WARMING)
         window: Integers | None = None
         if bundle.sequence > 1:
-            window = _newest_window(candles, valid, bundle.sequence)
+            window = newest_window(candles, valid, bundle.sequence)
             if window is None:
                 return _NOTHING, int(Status.WARMING)
         key, known = recall.bar(candles, blocks, None if window is None else int(window[0]))
         if known is not None:
             return known
         try:
-            rows = _newest_rows(bundle, candles, window)
+            rows = newest_rows(bundle.pipeline, candles, window)
             found = bundle.predict(rows, candles.close[-1:])
         except Exception as error:  # noqa: BLE001 - a strategy's bar must not end the run: it is told, and logged once
             self._report_failure(error, int(candles.open_ms[-1]))
@@ -284,6 +285,37 @@ class PredictionEngine:
         self._check(candles, self._bundle)
         row = self._bundle.pipeline.latest(candles).rows
         return dict(zip(self._bundle.schema.names, row[0].astype(np.float64).tolist(), strict=True)) if len(row) else {}
+
+    def evidence(self, candles: Candles) -> tuple[str, str]:
+        """Return digests of what the prediction of the last bar is computed from; the path of a live bar.
+
+        Parameters
+        ----------
+        candles
+            Closed candles up to the bar; the last ``window_bars`` of them suffice.
+
+        Returns
+        -------
+        fingerprint, features : str
+            Hex of the candles' fingerprint, which the key of the prediction cache holds, and of the float32 feature rows;
+            see ``ml.evidence``. Both are empty without a model, and where the bar has no features. Expiry changes neither.
+
+        Raises
+        ------
+        SchemaMismatch, MissingColumns
+            When the candles are not what the model reads.
+        """
+        read = self._reads()
+        return NO_EVIDENCE if read is None else evidence_of_newest(*read, candles)
+
+    def evidence_batch(self, candles: Candles) -> list[tuple[str, str]]:
+        """Return the evidence of every bar, equal to what `evidence` says of each."""
+        read = self._reads()
+        return [NO_EVIDENCE] * len(candles) if read is None else evidence_of_all(*read, candles)
+
+    def _reads(self) -> tuple[FeaturePipeline, int] | None:
+        """Return what computes the features, and how many rows one prediction reads; None without a model."""
+        return None if self._bundle is None else (self._bundle.pipeline, self._bundle.sequence)
 
     def holding_edges(self, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
         """Return what the bundle's out-of-sample record earned per holding.
@@ -346,18 +378,3 @@ class PredictionEngine:
         if kind not in self._failures:
             self._failures.add(kind)
             _LOG.error("%s: no prediction for %s: %s", self.name, format_ms(open_ms), kind, exc_info=error)
-
-
-def _newest_window(candles: Candles, valid: Flags, sequence: int) -> Integers | None:
-    """Return the positions of the rows that the last bar reads; None where its window is not complete."""
-    first = max(0, len(candles) - candle_reach(sequence) - 1)
-    windows = find_windows(valid[first:], stretches(candles, first), sequence)
-    return windows.grid[-sequence:] + first if windows.complete[-1] else None
-
-
-def _newest_rows(bundle: BundleRunner, candles: Candles, window: Integers | None) -> npt.NDArray[np.float32]:
-    """Return the feature rows that the last bar reads."""
-    if window is None:
-        return bundle.pipeline.latest(candles).rows
-    first = int(window[0])
-    return bundle.pipeline.newest(candles, first).rows[window - first]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bot.broker.lots import count, dust_limit
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -104,7 +106,7 @@ class _Books:
 
     def __init__(self, cash: float, lot_step: float) -> None:
         self.cash, self.size, self.dust = cash, 0.0, 0.0
-        self._least = lot_step * (1 - 1e-9)
+        self._lot_step = lot_step
 
     def enter(self, fill: Fill) -> None:
         """Book one fill."""
@@ -113,12 +115,12 @@ class _Books:
         if fill.side == "buy":
             cost = fill.size * fill.price + quote_fee
             self.cash = 0.0 if self.cash <= cost <= self.cash * (1 + _NOISE) else self.cash - cost
-            self.size += fill.size - base_fee + self.dust
+            self.size = count(self.size + count(fill.size - base_fee + self.dust, self._lot_step), self._lot_step)
             self.dust = 0.0
             return
         self.cash += fill.size * fill.price - quote_fee
-        rest = self.size - fill.size
-        if rest < max(self._least, self.size * _NOISE):
+        rest = count(self.size - fill.size, self._lot_step)
+        if rest < dust_limit(self.size, self._lot_step):
             if rest > self.size * _NOISE:
                 self.dust = rest
             self.size = 0.0

@@ -50,7 +50,7 @@ class FeeSchedule:
         """
         if not self.taker:
             return 0.0, "base" if is_buy and self.in_kind else "quote"
-        received = Decimal(repr(size)) * Decimal(repr(self.taker))
+        received = Decimal(repr(float(size))) * Decimal(repr(self.taker))
         if is_buy and self.in_kind:
             return float(received.quantize(FEE_UNIT, ROUND_HALF_UP)), "base"
-        return float((received * Decimal(repr(price))).quantize(FEE_UNIT, ROUND_HALF_UP)), "quote"
+        return float((received * Decimal(repr(float(price)))).quantize(FEE_UNIT, ROUND_HALF_UP)), "quote"

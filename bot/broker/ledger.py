@@ -7,12 +7,13 @@ both call ``book``.
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any, ClassVar
 
 import backtrader as bt
 
 from bot.broker.fees import FeeSchedule
-from bot.broker.lots import floor_size, refusal, round_price
+from bot.broker.lots import count, dust_limit, floor_size, refusal, round_price
 from bot.broker.records import Fill, Rejection
 from bot.broker.rules import ExchangeRules
 from bot.errors import BrokerError
@@ -68,6 +69,7 @@ class SpotLedger(bt.brokers.BackBroker):
     )
 
     cash: float
+    pending: deque[Any]
 
     def init(self) -> None:
         """Open empty books; Backtrader calls this at construction and again at the start of each run."""
@@ -137,23 +139,25 @@ class SpotLedger(bt.brokers.BackBroker):
             fee, fee_asset = self.p.fees.charge(amount, price, is_buy=is_buy)
         base_fee, quote_fee = fee * (fee_asset == "base"), fee * (fee_asset == "quote")
         commission = quote_fee + base_fee * price
+        lot = float(self.p.rules.lot_step or 0)
         if is_buy:
             cost = amount * price + quote_fee
             self.cash = 0.0 if self.cash <= cost <= self.cash * (1 + _NOISE) else self.cash - cost
-            change = amount - base_fee + self.dust.pop(data, 0.0)
+            change = count(amount - base_fee + self.dust.pop(data, 0.0), lot)
             bits = (0.0, 0.0, 0.0, change, change * price, commission)
             profit = 0.0
         else:
             self.cash += amount * price - quote_fee
             change = -amount
-            rest = held - amount
-            if rest < max(float(self.p.rules.lot_step or 0) * (1 - 1e-9), held * _NOISE):
+            rest = count(held - amount, lot)
+            if rest < dust_limit(held, lot):
                 change = -held
                 if rest > held * _NOISE:
                     self.dust[data] = rest
             bits = (change, held * basis if change == -held else amount * basis, commission, 0.0, 0.0, 0.0)
             profit = amount * (price - basis)
         position.update(change, price, data.datetime.datetime())
+        position.size = count(position.size, lot)
         self._closes.setdefault(data, data.lines.close)
         order.execute(data.datetime[0], size, price, *bits, None, profit, position.size, position.price)
         if abs(order.executed.remsize) <= abs(order.created.size) * _NOISE:

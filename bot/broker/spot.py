@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any, ClassVar
 
 import backtrader as bt
 
+from bot.broker.execution import limit_fill
 from bot.broker.ledger import SpotLedger
 from bot.broker.lots import floor_size, refusal, round_price
 from bot.broker.protection import Exit, exit_prices, judge, path_after_fill
@@ -105,6 +107,8 @@ class SpotBroker(SpotLedger):
             self.cash += amount
         done = {data for data, length in self._matched.items() if len(data) == length}
         pending = self.pending
+        if len(pending) > 1:  # an order at the market is filled at the open, before the bar's range reaches what rests
+            self.pending = pending = deque(sorted(pending, key=lambda order: order.exectype != bt.Order.Market))
         pending.append(None)
         while (order := pending.popleft()) is not None:
             self._matched[order.data] = len(order.data)
@@ -143,6 +147,12 @@ class SpotBroker(SpotLedger):
         verdict = judge(lines.open[0], lines.high[0], lines.low[0], guard.price("stop"), guard.price("target"))
         if verdict is not None and verdict.reason == reason:
             self._fill_leg(order, verdict)
+
+    def _try_exec_limit(self, order: Any, popen: float, phigh: float, plow: float, plimit: float) -> None:
+        """Fill a limit order at the open where that is better, else at its limit; never off the tick."""
+        price = limit_fill(popen, phigh, plow, plimit, self.p.rules, is_buy=order.isbuy())
+        if price is not None:
+            self._execute(order, ago=0, price=price)
 
     def _execute(self, order: Any, ago: int, price: float, dtcoc: float | None = None) -> None:  # noqa: ARG002
         """Book a fill that the bar gives, if cash and holdings allow it; Backtrader's matching ends here."""
@@ -206,8 +216,8 @@ class SpotBroker(SpotLedger):
             prices = exit_prices(_price_paid(entry), stop_loss, take_profit, self.p.rules)
             self._guards[data] = _Guard(data, entry.owner, *prices)
         guard = self._guards.get(data)
-        if guard is None:
-            return
+        if guard is None or self._promised(data, None):
+            return  # what an open sale locks cannot be guarded; when that ends, the guard rests
         self._rest(data, guard)
         self._judge_entry_bar(entry, guard)
 

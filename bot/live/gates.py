@@ -68,13 +68,16 @@ class Gates:
             self._paused = ""
             self._errors.clear()
 
-    def explain(self, what: str, problem: str) -> None:
-        """Forbid entries while something about the account is unexplained; an empty ``problem`` says that it is explained."""
+    def explain(self, what: str, problem: str) -> bool:
+        """Forbid entries while something about the account is unexplained; an empty ``problem`` says that it is explained.
+
+        Tell whether that is news.
+        """
         with self._lock:
+            before = self._unexplained.pop(what, "")
             if problem:
                 self._unexplained[what] = problem
-            else:
-                self._unexplained.pop(what, None)
+            return before != problem
 
     def error(self) -> bool:
         """Count an error; tell whether there are now so many that the bot pauses."""

@@ -1,4 +1,4 @@
-"""What the account holds against what the journal explains: pure comparison, and the words for what is left over."""
+"""What the account holds against what the journal explains, and the words for what is left over."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from bot.live.gateway import Gateway
+    from bot.live.journal import Journal
     from bot.live.orders import Execution
 
-__all__ = ["expected_balances", "unexplained"]
+__all__ = ["account_problems", "expected_balances", "unexplained"]
 
 _UNIT = Decimal("1e-8")
 
@@ -62,3 +64,30 @@ def unexplained(
     ]
     found += [f"the open order {client_id} is not ours" for client_id in foreign]
     return found
+
+
+def account_problems(gateway: Gateway, journal: Journal, baseline: Mapping[str, Decimal]) -> list[str]:
+    """Ask the exchange and return what nobody of ours has done, in words.
+
+    What becomes of our own open orders must be in the journal already (``Desk.sync``).
+
+    Raises
+    ------
+    NoAnswer, Refused
+        When the exchange does not tell.
+    """
+    markets = gateway.markets
+    traded = [
+        (markets[symbol].base, markets[symbol].quote, side, trade)
+        for symbol in markets
+        for side, trade in journal.traded(symbol)
+    ]
+    held, _, _ = gateway.account()
+    foreign = [
+        report.client_id
+        for symbol in markets
+        for report in gateway.open_orders(symbol)
+        if journal.order(report.client_id) is None
+    ]
+    expected = expected_balances(baseline, traded)
+    return unexplained({asset: expected[asset] for asset in baseline}, held, len(traded), foreign)

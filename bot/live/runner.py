@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import deque
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,10 @@ from bot.live.kill_switch import KillSwitch
 from bot.live.ledger import DryRunBroker, ReplayDiffers
 from bot.live.opening import held_by, note_model, open_version
 from bot.live.orders import bot_tag
+from bot.live.reconcile import account_problems
 from bot.live.reporting import StatusBoard
 from bot.live.store import CCXTStore
+from bot.live.streams import Streams
 from bot.market.store import StoredSeries
 from registry.names import timeframe_ms
 
@@ -42,6 +45,7 @@ __all__ = ["LiveRun"]
 
 _TICK_S = 0.1
 _PUBLISH_S = 1.0
+_AUDIT_S = 60.0
 
 
 class LiveRun:
@@ -102,6 +106,9 @@ class LiveRun:
             now_ms=now_ms,
         )
         self.store.on_ready = self._on_ready
+        self._streams: Streams | None = None
+        self._audited = time.monotonic()
+        self._doubts: list[str] = []
         self.board = StatusBoard(self)
         self.assemblies: dict[str, Assembly] = {}
         self._threads: list[threading.Thread] = []
@@ -127,8 +134,20 @@ class LiveRun:
             self.assemblies[symbol] = self._assemble(symbol, choice)
 
     def start(self) -> None:
-        """Start the store and a thread a symbol."""
+        """Start the store, the streams that wake it, and a thread a symbol."""
         self.store.start()
+        settings, gateway = self.venue.settings, self.venue.gateway
+        if settings.sync_s:  # a market in lockstep has nothing to tell of itself
+            pairs = [f"{market.base}/{market.quote}" for market in gateway.markets.values()]
+            self._streams = Streams(
+                gateway.exchange,
+                pairs,
+                self.file.config.timeframe,
+                self.store.wake,
+                keys=self.venue.keys,
+                endpoint=self.venue.endpoint,
+            )
+            self._streams.start()
         for symbol, assembly in self.assemblies.items():
             thread = threading.Thread(target=self._run_symbol, args=(symbol, assembly), name=symbol, daemon=True)
             self._threads.append(thread)
@@ -152,6 +171,7 @@ class LiveRun:
             for command in control.pending():
                 self._obey(control, command)
             self._look_at_switch()
+            self._look_at_account()
             if self._failures or self.store.failure is not None or not any(t.is_alive() for t in self._threads):
                 break
             if time.monotonic() - published >= _PUBLISH_S or self.board.is_fresh:
@@ -170,6 +190,8 @@ class LiveRun:
 
     def close(self) -> None:
         """Stop strategies and store, and wait for them; what was decided is sent first."""
+        if self._streams is not None:
+            self._streams.stop()
         for assembly in self.assemblies.values():
             assembly.cerebro.runstop()
         self.store.stop()
@@ -363,6 +385,25 @@ class LiveRun:
             self.board.event(self.close_all(f"kill switch: {kill.reason}"))
         elif not kill.is_on:
             self._killed = False
+
+    def _look_at_account(self) -> None:
+        """Have the account compared with the journal every minute; what is unexplained twice in a row forbids entries."""
+        if not (self.venue.trades and self.venue.settings.sync_s) or time.monotonic() - self._audited < _AUDIT_S:
+            return
+        self._audited = time.monotonic()
+        self.store.call(self._audit)
+
+    def _audit(self) -> None:
+        for symbol in self.assemblies:
+            self.store.desk.sync(symbol)
+        baseline = {asset: Decimal(amount) for asset, amount in self.run.baseline.items()}
+        problems = account_problems(self.venue.gateway, self.journal, baseline)
+        certain = problems if problems == self._doubts else []  # an order may have been filled while we asked
+        self._doubts = problems
+        if certain and self.gates.explain("account", f"{'; '.join(certain)}: nobody of ours did that"):
+            self._on_event("errors", None, f"the account changed by another hand: {'; '.join(certain)}")
+        elif not problems:
+            self.gates.explain("account", "")
 
     def _state_word(self) -> str:
         if self._stop.is_set():

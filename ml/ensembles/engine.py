@@ -8,6 +8,7 @@ import numpy as np
 
 from ml.engine import PredictionEngine
 from ml.ensembles.bundle import OpenEnsemble, open_ensemble
+from ml.evidence import joined
 from ml.predictions import PREDICTION_COLUMNS, PredictionBatch, Status
 
 if TYPE_CHECKING:
@@ -118,3 +119,12 @@ class EnsembleEngine(PredictionEngine):
             failed = rows[np.isnan(batch.values[rows, _CONFIDENCE])]
             batch.status[failed] = Status.ERROR
         return batch
+
+    def evidence(self, candles: Candles) -> tuple[str, str]:
+        """Return digests over the members' evidence; see ``PredictionEngine.evidence``."""
+        return joined([member.evidence(candles) for member in self.members])
+
+    def evidence_batch(self, candles: Candles) -> list[tuple[str, str]]:
+        """Return the evidence of every bar; see ``PredictionEngine.evidence_batch``."""
+        members = [member.evidence_batch(candles) for member in self.members]
+        return [joined(parts) for parts in zip(*members, strict=True)]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ml.cache import PredictionCache
+    from ml.features.pipeline import FeaturePipeline
     from registry.model import StrategyModel
 
     Floats = npt.NDArray[np.float64]
@@ -268,6 +269,10 @@ class PathEngine(PredictionEngine):
             said = f"{wrong[0]!r} is no step of a path of {self.name}" if wrong else "no step is chosen"
             raise InvalidParameter(f"{said}: expected whole numbers from 1 to {self.steps}")
         return chosen
+
+    def _reads(self) -> tuple[FeaturePipeline, int]:
+        """Return what computes the features that a path starts from; the steps behind follow from these and the candles."""
+        return self._paths.pipeline, 1
 
     def holding_edges(self, enter: float, exit: float) -> HoldingEdges:  # noqa: A002 - the config's word
         """Return that nothing is known: the record of a model of paths holds no probability of every bar."""

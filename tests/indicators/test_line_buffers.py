@@ -105,6 +105,24 @@ def test_the_newest_candles_are_those_of_the_feed(mode):
         assert window.asked == ((known_from, int(candles.open_ms[length - 1]) + 3_600_000),)
 
 
+def test_where_memory_is_saved_the_newest_candles_are_those_that_are_held():
+    class Keep(Rebuild):
+        def qbuffer(self, savemem=0, replaying=False):
+            super().qbuffer(savemem, replaying)
+            self.data.minbuffer(12)
+
+    candles = gappy()
+    main = bt.Cerebro(stdstats=False)
+    main.adddata(CandleFeed(candles=candles))
+    main.addstrategy(Keep, size=30)  # as when a model is deployed that reads more than its predecessor
+    window = main.run(exactbars=1)[0].windows[40]
+    held = len(window)
+    assert 12 <= held < 30
+    np.testing.assert_array_equal(window.close, candles.close[42 - held : 42])
+    np.testing.assert_array_equal(window.open_ms, candles.open_ms[42 - held : 42])
+    assert window.asked == ((int(window.open_ms[0]), int(window.open_ms[-1]) + window.step_ms),)
+
+
 def test_candles_that_the_source_was_not_asked_for_stay_unknown():
     start, hour = 1_704_067_200_000, 3_600_000
     candles = gappy(((start, start + 21 * hour), (start + 24 * hour, start + 60 * hour)))

@@ -101,8 +101,8 @@ def simulate(bars, p_up, setup: Setup, *, first_ms: int = 0, step_ms: int = HOUR
         fee = charged(size, price, s.taker)
         cash += size * price - fee
         out.fills.append((bar, "sell", size, price, fee, "quote", reason))
-        rest = held - size
         lot = float(s.lot) if s.lot else 0.0
+        rest = round(held - size, 8) if lot else held - size
         received += size * price - fee
         if rest < max(lot * (1 - 1e-9), held * 1e-12):
             if rest > held * 1e-12:
@@ -133,7 +133,7 @@ def simulate(bars, p_up, setup: Setup, *, first_ms: int = 0, step_ms: int = HOUR
                     cash = cash - need if need < cash else 0.0
                     got = size - (fee if s.in_kind else 0.0) + dust
                     paid, received, dust = need + dust * price, 0.0, 0.0
-                    held += got
+                    held = round(held + got, 8) if s.lot else held + got
                     out.fills.append((bar, "buy", size, price, fee, "base" if s.in_kind else "quote", "entry"))
                     guard = to_lot(held, s.lot)
                     if s.stop_loss is not None:
