@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strategies.decision import Gate, ask
 from strategies.ml_strategy import MLStrategy
 
 __all__ = ["BuyAndHold"]
@@ -17,3 +18,10 @@ class BuyAndHold(MLStrategy):
     def wants_exit(self) -> str:
         """Stay."""
         return ""
+
+    def signal_gates(self) -> list[Gate]:
+        """Return how often it was in before this close; see ``MLStrategy.signal_gates``."""
+        before = self.counts["entries"] - self.counts["refused_by_broker"]
+        if self.reason == "signal":  # this close's own order is counted already
+            before -= 1
+        return [ask("times_held", max(before, 0), "<=", 0.0)]

@@ -6,6 +6,7 @@ from math import isfinite, isnan
 from typing import Any
 
 from indicators.edge import HoldingEdge
+from strategies.decision import Gate, ask
 from strategies.errors import StrategyError
 from strategies.parameters import check_fraction
 from strategies.signals import earns_its_costs
@@ -79,6 +80,10 @@ class EdgeRule:
         if not isnan(bound):
             self.best = max(self.best, bound)
         return earns_its_costs(bound, self.needed)
+
+    def gates(self) -> list[Gate]:
+        """Return the rule as a gate of opening; none where everything is permitted."""
+        return [] if self.needed is None else [ask("edge", self._lower_bound[0], ">", self.needed)]
 
     def summary(self) -> dict[str, Any]:
         """Return ``needed_edge`` and ``best_edge``, fractions per holding; None where nothing was needed or asked."""

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from indicators.errors import IndicatorError
 from indicators.feature import Feature, feature_window
 from indicators.prediction import MLPrediction
+from strategies.decision import Gate, ask, not_asked
 from strategies.edge_rule import EdgeRule, check_min_edge
 from strategies.errors import StrategyError
 from strategies.ml_strategy import MLStrategy
 from strategies.parameters import check_count, check_fraction
-from strategies.signals import DOWN, UP, asked_by_rsi, confirms, is_below_limit
+from strategies.signals import DOWN, UP, asked_by_rsi, confirms, is_below_limit, probability_of_rise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["MLEnhanced"]
+
+
+_OPINION = nextafter(0.5, 1.0)  # the smallest confidence that is one
 
 
 class MLEnhanced(MLStrategy):
@@ -72,7 +76,7 @@ class MLEnhanced(MLStrategy):
             self.risk_score = MLPrediction(self.data, model=self.model("risk"))  # type: ignore[call-arg]
             self._risk_score = self.risk_score.lines.risk
             self._risk_status = self.risk_score.lines.status
-        least = max(self.p.min_confidence, nextafter(0.5, 1.0))  # the smallest opinion
+        self._least = least = max(self.p.min_confidence, _OPINION)
         down = self.p.down_confidence
         leaves = self.p.min_confidence if down is None else min(self.p.min_confidence, down)
         self.edge_rule = EdgeRule(
@@ -153,19 +157,20 @@ class MLEnhanced(MLStrategy):
         if self._wanted != UP:
             return False
         if not self._known:
-            self.counts["blocked_by_no_prediction"] += 1
+            self.reason = "blocked_by_no_prediction"
         elif not self._confirmed:
-            self.counts["blocked_by_direction"] += 1
+            self.reason = "blocked_by_direction"
         elif self._asks_risk and not self._low_risk:
-            self.counts["blocked_by_risk"] += 1
+            self.reason = "blocked_by_risk"
         else:
             return True
+        self.counts[self.reason] += 1
         return False
 
     def wants_exit(self) -> str:
         """Return ``overbought`` or ``down`` when the model says DOWN, ``no_model`` where that closes."""
         if self._status[0] != 0.0:
-            return "no_model" if self.p.on_no_model == "close" else ""
+            return self.without_prediction()
         if self._wanted == DOWN and self._confirmed:
             return "overbought"
         least = self.p.down_confidence
@@ -176,7 +181,39 @@ class MLEnhanced(MLStrategy):
         if self.edge_rule.permits():
             return True
         self.counts["blocked_by_min_edge"] += 1
+        self.reason = "blocked_by_min_edge"
         return False
+
+    def signal_gates(self) -> list[Gate]:
+        """Return what the RSI and both models must say; see ``MLStrategy.signal_gates``."""
+        rise = probability_of_rise(self._said[0], self._confidence[0])
+        asks = self._asks_risk
+        return [
+            ask("rsi", self._rsi[0], "<", self.p.oversold),
+            ask("status", self._status[0], "==", 0.0),
+            *([ask("risk_status", self._risk_status[0], "==", 0.0)] if asks else []),
+            ask("p_up", rise, ">=", self._least),
+            *([ask("risk", self._risk_score[0], "<", self.p.max_risk)] if asks else []),
+        ]
+
+    def permit_gates(self) -> list[Gate]:
+        """Return what the record must have earned; see ``MLStrategy.permit_gates``."""
+        return self.edge_rule.gates()
+
+    def stay_gates(self) -> list[Gate]:
+        """Return what the RSI and the model must not say; see ``MLStrategy.stay_gates``.
+
+        ``p_down`` is asked where the RSI is overbought, ``p_down_alone`` whatever it is.
+        """
+        status, fall = self._status[0], probability_of_rise(-self._said[0], self._confidence[0])
+        overbought, alone = self._wanted == DOWN, self.p.down_confidence
+        rsi = ask("rsi", self._rsi[0], "<=", self.p.overbought, passed=not overbought, decides=False)
+        down = [ask("p_down", fall, "<", self._least, passed=not self._confirmed)]
+        asked = [rsi, *(down if overbought else not_asked(down))]
+        if alone is not None:
+            least = max(alone, _OPINION)
+            asked.append(ask("p_down_alone", fall, "<", least, passed=not fall >= least))
+        return [self.stay_status(status), *(asked if status == 0.0 else not_asked(asked))]
 
     def summary(self) -> dict[str, Any]:
         """Return the counts, ``needed_edge`` and ``best_edge``, and how many bars had an extreme that was confirmed."""

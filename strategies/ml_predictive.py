@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from indicators.forecast import MLForecast
 from indicators.prediction import MLPrediction
+from strategies.decision import Gate, ask, not_asked
 from strategies.errors import StrategyError
 from strategies.ml_strategy import MLStrategy
 from strategies.parameters import check_count, check_fraction
@@ -149,22 +150,23 @@ class MLPredictive(MLStrategy):
     def wants_entry(self) -> bool:
         """Tell whether the forecast pays for a position and is sure enough."""
         if self._status[0] != 0.0:
-            self.counts["blocked_by_no_prediction"] += 1
+            self.reason = "blocked_by_no_prediction"
         elif not self._peak:
-            self.counts["blocked_by_no_trusted_step"] += 1
+            self.reason = "blocked_by_no_trusted_step"
         elif not reaches(self._gain, self.needed_return):
-            self.counts["blocked_by_predicted_return"] += 1
+            self.reason = "blocked_by_predicted_return"
         elif not reaches(self._rise, self.p.confidence_threshold):
-            self.counts["blocked_by_confidence"] += 1
+            self.reason = "blocked_by_confidence"
         else:
             self._plan()
             return True
+        self.counts[self.reason] += 1
         return False
 
     def wants_exit(self) -> str:
         """Return ``path``, ``confidence`` or ``peak`` as the class describes, ``no_model`` where that closes."""
         if self._status[0] != 0.0:
-            return "no_model" if self.p.on_no_model == "close" else ""
+            return self.without_prediction()
         if self._gain < self.p.exit_return:
             return "path"
         if self._rise < self.p.exit_confidence:
@@ -173,9 +175,30 @@ class MLPredictive(MLStrategy):
             return ""
         if reaches(self._gain, self.needed_return) and reaches(self._rise, self.p.confidence_threshold):
             self.counts["kept_until_a_new_peak"] += 1
+            self.reason = "kept_until_a_new_peak"
             self._plan()
             return ""
         return "peak"
+
+    def signal_gates(self) -> list[Gate]:
+        """Return what the forecast must say; see ``MLStrategy.signal_gates``."""
+        return [
+            ask("status", self._status[0], "==", 0.0),
+            ask("trusted_step", self._peak, ">=", 1.0),
+            ask("predicted_return", self._gain, ">=", self.needed_return),
+            ask("p_up", self._rise, ">=", self.p.confidence_threshold),
+        ]
+
+    def stay_gates(self) -> list[Gate]:
+        """Return what the forecast must still say, and the bars to its peak; see ``MLStrategy.stay_gates``."""
+        status, gain, rise = self._status[0], self._gain, self._rise
+        least, sure = self.p.exit_return, self.p.exit_confidence
+        asked = [
+            ask("predicted_return", gain, ">=", least, passed=not gain < least),
+            ask("p_up", rise, ">=", sure, passed=not rise < sure),
+            ask("bars_to_peak", self._due - len(self.data), ">", 0.0),
+        ]
+        return [self.stay_status(status), *(asked if status == 0.0 else not_asked(asked))]
 
     def _plan(self) -> None:
         """Set the bar at which a position that this close opens or keeps is judged anew."""

@@ -9,6 +9,7 @@ import backtrader as bt
 import numpy as np
 
 from indicators.lines import bar_step_ms, close_numbers
+from strategies.decision import Decision, Gate, ask, not_asked, until_the_first_failure
 from strategies.errors import StrategyError
 from strategies.parameters import check_choice, check_fraction, check_name
 from strategies.risk import RiskRules, RiskState
@@ -47,6 +48,8 @@ class MLStrategy(bt.Strategy):
         By role, a column of a prediction that its model must state, or ``path``; the program refuses one that does not.
     counts : Counter
         How often what was decided: ``entries``, ``exits_by_signal``, ``blocked_by_min_edge``, ...
+    reason : str
+        Why the newest close led to what it did, as ``Decision`` names it; see ``decision``.
     bars : int
         Bars so far on which it might trade.
     """
@@ -69,7 +72,9 @@ class MLStrategy(bt.Strategy):
         self.rules = RiskRules.of(self.p.risk)
         self.counts: Counter[str] = Counter()
         self.bars = 0
+        self.reason = "minimum_period"
         self._order: Any = None
+        self._ordered = "", -1  # what the last order was for, and at which bar it was placed
         self._protection = {"stop_loss": self.rules.stop_loss, "take_profit": self.rules.take_profit}
 
     @classmethod
@@ -144,23 +149,27 @@ class MLStrategy(bt.Strategy):
         moment = self._clock[0]
         must_close = self.risk.observe(self._value(), int(moment - self._step_days + _ROUNDING))
         if moment < self._first_close:
+            self.reason = "before_start"
             return
         self.bars += 1
         self.observe_bar()
         if self._order is not None:
-            return
-        if self._position.size > 0.0:
+            self.reason = "order_pending"
+        elif self._position.size > 0.0:
+            self.reason = "no_exit_signal"
             reason = must_close or self.wants_exit()
             if reason:
                 self._leave(reason)
-        elif self.wants_entry():
-            self._enter()
+        else:
+            self.reason = "no_entry_signal"
+            if self.wants_entry():
+                self._enter()
 
     def observe_bar(self) -> None:
         """Take note of a bar that may trade, whatever is held or ordered. Subclasses may override this."""
 
     def wants_entry(self) -> bool:
-        """Tell whether to open at this close; count why not."""
+        """Tell whether to open at this close; count why not, and set ``reason`` where it was blocked."""
         raise NotImplementedError(f"{type(self).__name__} must say when it wants in")
 
     def wants_exit(self) -> str:
@@ -168,8 +177,52 @@ class MLStrategy(bt.Strategy):
         raise NotImplementedError(f"{type(self).__name__} must say when it wants out")
 
     def permits_entry(self) -> bool:
-        """Tell whether what else must be asked before opening agrees; count why not. Subclasses may override this."""
+        """Tell whether what else must be asked before opening agrees; count why not, and set ``reason``.
+
+        Subclasses may override this.
+        """
         return True
+
+    def decision(self) -> Decision:
+        """Return what the newest close led to, and every gate that was asked, with its value; to be called after ``next``.
+
+        It is computed here and now: a run in which nobody asks pays nothing for it.
+        """
+        if not self.bars:
+            return Decision("wait", self.reason)
+        action, at = self._ordered
+        if at != self.bars:
+            action = "hold" if self._position.size > 0.0 else "wait"
+        opening = action in {"enter", "wait"}
+        gates = until_the_first_failure(self._entry_gates(action) if opening else self._stay_gates())
+        if self.reason == "order_pending":
+            gates = not_asked(gates)
+        elif action == "leave" or self.reason == "blocked_by_lot":
+            gates = (*gates, ask("sellable", self._sellable(), ">", 0.0, passed=action == "leave"))
+        return Decision(action, self.reason, gates)
+
+    def signal_gates(self) -> list[Gate]:
+        """Return what ``wants_entry`` asks, in its order. Subclasses override this."""
+        return []
+
+    def permit_gates(self) -> list[Gate]:
+        """Return what ``permits_entry`` asks, in its order. Subclasses may override this."""
+        return []
+
+    def stay_gates(self) -> list[Gate]:
+        """Return what ``wants_exit`` asks, in its order, as conditions of staying. Subclasses override this."""
+        return []
+
+    def without_prediction(self) -> str:
+        """Return why a position closes that has no prediction: ``no_model``, or empty where it is held."""
+        if self.p.on_no_model == "close":
+            return "no_model"
+        self.reason = "no_prediction"
+        return ""
+
+    def stay_status(self, status: float) -> Gate:
+        """Return the gate of a prediction's status while something is held: it decides where its absence closes."""
+        return ask("status", status, "==", 0.0, decides=self.p.on_no_model == "close")
 
     def notify_order(self, order: Any) -> None:
         """Free the way for the next order once this one is done."""
@@ -200,7 +253,8 @@ class MLStrategy(bt.Strategy):
     def _enter(self) -> None:
         blocked = self.risk.blocks(len(self.data))
         if blocked:
-            self.counts[f"blocked_by_{blocked}"] += 1
+            self.reason = f"blocked_by_{blocked}"
+            self.counts[self.reason] += 1
             return
         if not self.permits_entry():
             return
@@ -214,20 +268,44 @@ class MLStrategy(bt.Strategy):
         )
         if size <= 0.0:
             self.counts["blocked_by_cash"] += 1
+            self.reason = "blocked_by_cash"
             return
         self.counts["entries"] += 1
-        self._send(self.buy(size=size, **self._protection))
+        self._send("enter", "signal", self.buy(size=size, **self._protection))
 
     def _leave(self, reason: str) -> None:
-        sellable = getattr(self.broker, "sellable", None)
-        size = self._position.size if sellable is None else sellable(self.data)
+        size = self._sellable()
         if size <= 0.0:
             self.counts["blocked_by_lot"] += 1
+            self.reason = "blocked_by_lot"
             return
         self.counts[f"exits_by_{reason}"] += 1
-        self._send(self.sell(size=size))
+        self._send("leave", reason, self.sell(size=size))
 
-    def _send(self, order: Any) -> None:
+    def _sellable(self) -> float:
+        """Return how much of the position whole lots can sell, base currency."""
+        sellable = getattr(self.broker, "sellable", None)
+        return float(self._position.size if sellable is None else sellable(self.data))
+
+    def _send(self, action: str, reason: str, order: Any) -> None:
+        self._ordered, self.reason = (action, self.bars), reason
         self._order = order if order is not None and order.alive() else None
         if self._order is None:
             self.counts["refused_by_broker"] += 1
+            text = None if order is None else order.info.get("rejection")
+            self.reason = f"refused_by_broker: {text}" if text else "refused_by_broker"
+
+    def _entry_gates(self, action: str) -> list[Gate]:
+        """Return every gate of opening."""
+        budget = min(self.rules.max_position * self._value(), self.broker.getcash())
+        paid = True if action == "enter" else None  # an order that was filled at once has spent the budget
+        return [
+            *self.signal_gates(),
+            *self.risk.entry_gates(len(self.data)),
+            *self.permit_gates(),
+            ask("budget", budget, ">", 0.0, passed=paid),
+        ]
+
+    def _stay_gates(self) -> list[Gate]:
+        """Return every gate of staying."""
+        return [*self.risk.stay_gates(), *self.stay_gates()]

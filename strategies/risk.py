@@ -6,8 +6,10 @@ Days are UTC days of the bars' open times. Numbers are plain floats: this runs a
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import nan
 from typing import TYPE_CHECKING, Any
 
+from strategies.decision import Gate, ask
 from strategies.parameters import check_count, check_fraction, check_name
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class RiskState:
         "_streak_day",
         "day",
         "day_start_value",
+        "deepest",
         "halted",
         "losing_streak",
         "peak",
@@ -104,6 +107,7 @@ class RiskState:
         self.day = -1
         self.day_start_value = self.peak = self._last_value = value
         self.halted = False
+        self.deepest = 0.0  # the largest drawdown that closed for good, a fraction
         self.losing_streak = 0
         self._streak_day = -1
         self._exit_bar = -(10**9)
@@ -128,7 +132,7 @@ class RiskState:
             self.peak = value
             self._set_floors()
         if value <= self._drawdown_floor:
-            self.halted = True
+            self.halted, self.deepest = True, max(self.deepest, _fall(value, self.peak))
             return "max_drawdown"
         return "max_daily_loss" if value <= self._daily_floor else ""
 
@@ -153,7 +157,51 @@ class RiskState:
             return "cooldown_bars"
         return ""
 
+    def entry_gates(self, bar: int) -> list[Gate]:
+        """Return the limits that are on as gates of opening at this bar, in the order in which ``blocks`` asks them."""
+        rules, found = self.rules, []
+        if rules.max_drawdown is not None:
+            fall = self.deepest if self.halted else _fall(self._last_value, self.peak)
+            found.append(ask("drawdown", fall, "<", rules.max_drawdown, passed=not self.halted))
+        found += self._daily_gate()
+        if rules.max_losing_streak is not None:
+            paused = self._streak_day == self.day
+            streak = rules.max_losing_streak if paused else self.losing_streak
+            found.append(ask("losing_streak", streak, "<", rules.max_losing_streak))
+        if rules.cooldown_bars:
+            passed = bar - self._exit_bar
+            since = float(passed) if self._exit_bar >= 0 else nan
+            found.append(ask("bars_since_exit", since, ">=", rules.cooldown_bars, passed=passed >= rules.cooldown_bars))
+        return found
+
+    def stay_gates(self) -> list[Gate]:
+        """Return the limits that close a position as gates of staying, in the order in which ``observe`` asks them."""
+        limit = self.rules.max_drawdown
+        passed = self._last_value > self._drawdown_floor
+        fall = _fall(self._last_value, self.peak)
+        found = [] if limit is None else [ask("drawdown", fall, "<", limit, passed=passed)]
+        return [*found, *self._daily_gate()]
+
+    def _daily_gate(self) -> list[Gate]:
+        limit = self.rules.max_daily_loss
+        if limit is None:
+            return []
+        return [
+            ask(
+                "daily_loss",
+                _fall(self._last_value, self.day_start_value),
+                "<",
+                limit,
+                passed=self._last_value > self._daily_floor,
+            )
+        ]
+
     def _set_floors(self) -> None:
         loss, fall = self.rules.max_daily_loss, self.rules.max_drawdown
         self._daily_floor = -1.0 if loss is None else self.day_start_value * (1.0 - loss)
         self._drawdown_floor = -1.0 if fall is None else self.peak * (1.0 - fall)
+
+
+def _fall(value: float, before: float) -> float:
+    """Return by which fraction a value is below an earlier one; 0 of an account that never held anything."""
+    return 1.0 - value / before if before > 0.0 else 0.0

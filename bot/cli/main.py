@@ -56,15 +56,20 @@ def _root(
 
 def _register() -> None:
     """Attach every command; their modules import nothing heavy at the top."""
-    from bot.cli import backtest, data, ensemble, init, models, predict, train
+    from bot.cli import backtest, data, ensemble, exchange, init, live, live_control, models, parity, predict, train, why
 
     app.add_typer(data.app, name="data")
     app.add_typer(train.app, name="train")
     app.add_typer(models.app, name="models")
     app.add_typer(ensemble.app, name="ensemble")
+    app.add_typer(exchange.app, name="exchange")
+    app.add_typer(live_control.app, name="live-control")
     app.command("init")(init.init)
     app.command("backtest")(backtest.backtest)
     app.command("predict")(predict.predict)
+    app.command("live")(live.live)
+    app.command("parity")(parity.parity)
+    app.command("why")(why.why)
 
 
 _register()
