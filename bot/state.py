@@ -79,8 +79,11 @@ class StateDatabase:
         self.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
         """Run the block as one transaction: all of it is on the disk when the block ends, or nothing is.
+
+        With ``durable=False`` it does not wait for the disk: it survives a kill of the process, and a power cut loses it
+        together with all that came after it, up to the next that is durable. For what can be fetched again.
 
         It may write from its start (``BEGIN IMMEDIATE``), so it cannot fail half-way for another writer. Inside another
         transaction of the same thread it is a part of that: an error undoes the part, the outer end commits.
@@ -92,6 +95,9 @@ class StateDatabase:
         """
         link = self._link()
         begin, undo, end = _WORDS if not link.depth else (f"{words} part_{link.depth}" for words in _PART_WORDS)
+        if not link.depth and durable != link.is_durable:
+            self._run(link, f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            link.is_durable = durable
         self._run(link, begin)
         link.depth += 1
         try:
@@ -121,7 +127,11 @@ class StateDatabase:
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> int:
         """Run one statement, on its own or in the open transaction, and return how many rows it changed."""
-        return self._run(self._link(), sql, params)[1]
+        link = self._link()
+        if not link.depth and not link.is_durable:
+            with self.transaction():
+                return self._run(link, sql, params)[1]
+        return self._run(link, sql, params)[1]
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for many rows, in one transaction."""
@@ -302,13 +312,14 @@ class StateDatabase:
 class _Connection:
     """A connection, the file that it opened, how many transactions of its thread are open, and whether it was given up."""
 
-    __slots__ = ("depth", "file_number", "is_lost", "sqlite")
+    __slots__ = ("depth", "file_number", "is_durable", "is_lost", "sqlite")
 
     def __init__(self, sqlite: sqlite3.Connection, file_number: tuple[int, int]) -> None:
         self.sqlite = sqlite
         self.file_number = file_number
         self.depth = 0
         self.is_lost = False
+        self.is_durable = True  # as the connection is opened
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -22,12 +22,13 @@ _NOISE = 1e-12
 class _Guard:
     """Stop and target of one position: the prices that are wanted, and the orders that rest."""
 
-    __slots__ = ("high", "legs", "low", "owner", "wanted")
+    __slots__ = ("arrives", "high", "legs", "low", "owner", "wanted")
 
     def __init__(self, data: Any, owner: Any, stop_price: float | None, target_price: float | None) -> None:
         self.owner = owner
         self.wanted = (("stop", bt.Order.Stop, stop_price), ("target", bt.Order.Limit, target_price))
         self.low, self.high = data.lines.low, data.lines.high
+        self.arrives = 0  # at the open of which bar orders come that were placed at the close before
         self.legs: dict[str, Any] = {}
 
     def price(self, reason: str) -> float | None:
@@ -107,8 +108,8 @@ class SpotBroker(SpotLedger):
             self.cash += amount
         done = {data for data, length in self._matched.items() if len(data) == length}
         pending = self.pending
-        if len(pending) > 1:  # an order at the market is filled at the open, before the bar's range reaches what rests
-            self.pending = pending = deque(sorted(pending, key=lambda order: order.exectype != bt.Order.Market))
+        if len(pending) > 1:  # what the open fills as it arrives comes before what the bar's range reaches
+            self.pending = pending = deque(sorted(pending, key=lambda order: not self._fills_on_arrival(order)))
         pending.append(None)
         while (order := pending.popleft()) is not None:
             self._matched[order.data] = len(order.data)
@@ -127,6 +128,25 @@ class SpotBroker(SpotLedger):
                     pending.append(order)
                 elif order.status == bt.Order.Completed:
                     self._bracketize(order)
+
+    def _fills_on_arrival(self, order: Any) -> bool:
+        """Tell whether an order that was placed at the last close is filled by the open of the current bar."""
+        if order.exectype == bt.Order.Market:
+            return True
+        open_ = order.data.lines.open[0]
+        if (leg := self._legs.get(order.ref)) is not None:
+            guard = self._guards[leg[0]]
+            prices = guard.price("stop"), guard.price("target")
+            return guard.arrives == len(order.data) and judge(open_, open_, open_, *prices) is not None
+        if order.plen != len(order.data) - 1:
+            return False  # it rests since an earlier bar
+        price, limit, is_buy = order.created.price, order.created.pricelimit, order.isbuy()
+        if order.exectype == bt.Order.Limit:
+            return bool(open_ <= price if is_buy else open_ >= price)
+        passed = bool(open_ >= price if is_buy else open_ <= price)
+        if order.exectype == bt.Order.StopLimit:
+            return passed and bool(open_ <= limit if is_buy else open_ >= limit)
+        return passed and order.exectype == bt.Order.Stop
 
     def _untouched(self) -> bool:
         """Tell whether only guards are open and no bar reaches them."""
@@ -232,7 +252,10 @@ class SpotBroker(SpotLedger):
         leg = guard.legs[verdict.reason]
         self.pending.remove(leg)
         self._fill_leg(leg, verdict)
-        self._bracketize(leg)
+        if leg.alive():  # a filler fills it in parts: the rest waits for the next bar
+            self.pending.append(leg)
+        else:
+            self._bracketize(leg)
 
     def _fill_leg(self, leg: Any, verdict: Exit) -> None:
         """Fill a stop with slippage, or a target at its limit or better."""
@@ -296,6 +319,7 @@ class SpotBroker(SpotLedger):
         elif order.ref in self._legs or not guard.legs:
             self._lift(data)
             if not self._promised(data, None):
+                guard.arrives = len(data) + 1
                 self._rest(data, guard)
 
 

@@ -405,3 +405,21 @@ def test_wrong_sql_is_a_fault_of_the_caller_not_a_closed_connection(state):
     with pytest.raises(sqlite3.ProgrammingError):
         state.rows("SELECT ?", ())
     assert sides(state) == []
+
+
+def test_only_a_transaction_that_need_not_be_durable_does_not_wait_for_the_disk(state):
+    def synchronous() -> int:
+        return state.rows("PRAGMA synchronous")[0][0]
+
+    with state.transaction(durable=False):
+        add(state, "bar")
+        assert synchronous() == 1  # NORMAL
+    with state.transaction():
+        add(state, "order")
+        assert synchronous() == 2  # FULL
+    with state.transaction(durable=False):
+        add(state, "bar again")
+    add(state, "on its own")  # a lone statement is durable again
+
+    assert synchronous() == 2
+    assert sides(state) == ["bar", "order", "bar again", "on its own"]
