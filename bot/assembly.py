@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from bot.config.loader import ConfigFile
     from bot.config.schema import StrategyConfig
-    from bot.decision_rows import DecisionRow
     from bot.home import Home
     from ml.cache import PredictionCache
     from ml.candles import Candles
@@ -139,7 +138,6 @@ def assemble_backtest(
     symbol: str,
     home: Home,
     cache: PredictionCache | Callable[[], PredictionCache] | None = None,
-    record: Callable[[DecisionRow], None] | None = None,
 ) -> Assembly:
     """Build everything that a backtest of one of the config's symbols needs.
 
@@ -153,8 +151,6 @@ def assemble_backtest(
         Where candles and models are.
     cache
         Where predictions are kept, or what opens it once the config proves sound; None to compute them all.
-    record
-        Takes one row of the decision journal a bar that may trade; None, and nobody writes one.
 
     Raises
     ------
@@ -181,12 +177,7 @@ def assemble_backtest(
     )
     broker.setcash(config.broker.cash)
     feed = CandleFeed(candles=series.candles)  # type: ignore[call-arg]  # Backtrader's metaclass takes the params
-    assembly = join(choice, file, symbol, series, trade_from_ms, feed, broker, rules)
-    if record is not None:
-        from bot.decisions import record_decisions
-
-        record_decisions(assembly, record)
-    return assembly
+    return join(choice, file, symbol, series, trade_from_ms, feed, broker, rules)
 
 
 def choose(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.candles import Candles, format_ms
+from ml.candles import PRICE_COLUMNS, Candles, format_ms
 from ml.engine import PredictionEngine
 from ml.errors import InvalidParameter, SchemaMismatch
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch
@@ -255,7 +255,7 @@ class ScheduledEngine(PredictionEngine):
         missing = [name for name in self.states if name not in engine.states]
         if missing:
             yield f"does not state {' and '.join(missing)}"
-        held = self._held if self._held is not None else self.columns
+        held = (*PRICE_COLUMNS, *(self._held if self._held is not None else self.columns))
         wanted = [name for member in _members(engine) for name in member.columns]
         lacking = [name for name in dict.fromkeys(wanted) if name not in held]
         if lacking and (self._held is not None or any(self._known())):

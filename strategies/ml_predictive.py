@@ -78,8 +78,7 @@ class MLPredictive(MLStrategy):
                 lines.confidence,
                 lines.direction,
             )
-            # a model of paths may play this role too: without a trusted step nothing rests on it
-            self._horizon = model.horizon if getattr(model, "trusted_steps", 1) else 0
+            self._horizon = self._told_horizon()
         self._status = lines.status
         self._gain = self._rise = float("nan")
         self._peak = 0  # steps to the peak of the newest forecast; 0 where no step may be trusted
@@ -120,6 +119,11 @@ class MLPredictive(MLStrategy):
         """Return that one of both roles suffices; see ``MLStrategy.needed_roles``."""
         return (("forecast", "prediction"),)
 
+    def _told_horizon(self) -> int:
+        """Return how far a single prediction looks; 0 without a model, or of one of paths that trusts none of its steps."""
+        model = self.model("prediction")
+        return model.horizon if getattr(model, "trusted_steps", 1) else 0
+
     def observe_bar(self) -> None:
         """Read the forecast of this close, and count which thresholds it reaches."""
         self._gain = self._rise = float("nan")
@@ -127,6 +131,8 @@ class MLPredictive(MLStrategy):
         if self._status[0] != 0.0:
             return
         self._predicted += 1
+        if not (self._path or self._horizon):  # a model may have been deployed since
+            self._horizon = self._told_horizon()
         if not (self._trusted_steps[0] >= 1.0 if self._path else self._horizon):
             self._untrusted += 1
             return

@@ -104,6 +104,11 @@ class PathEngine(PredictionEngine):
         return self._paths.publisher.states
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the candles that the model reads."""
+        return self._paths.schema.columns
+
+    @property
     def window_bars(self) -> int:
         """Candles, the newest included, that always suffice for a path from the newest bar."""
         return most_candles(self._paths.schema) + 1

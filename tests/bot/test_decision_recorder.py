@@ -41,7 +41,8 @@ def home(tmp_path_factory):
 def recorded(home):
     """A backtest from a start on, and its rows."""
     rows = []
-    assembly = assemble_backtest(config(when=", start: 2018-03-10"), "BTCUSDT", home, record=rows.append)
+    assembly = assemble_backtest(config(when=", start: 2018-03-10"), "BTCUSDT", home)
+    record_decisions(assembly, rows.append)
     return rows, run_backtest(assembly)
 
 
