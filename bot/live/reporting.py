@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from bot.decision_words import reason_words
 from bot.live.guards import average_price
 from bot.live.status import LiveStatus, OpenOrder, RolePrediction, SymbolStatus
 from ml.predictions import PREDICTION_COLUMNS
@@ -136,7 +137,7 @@ class StatusBoard:
             cash=row.cash,
             value=row.value,
             action=_action(row),
-            reason="" if decision is None else decision.reason,
+            reason="" if decision is None else reason_words(decision.action, decision.reason),
         )
 
     def _entry_price(self, symbol: str) -> float | None:
