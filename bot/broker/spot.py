@@ -65,11 +65,14 @@ class SpotBroker(SpotLedger):
         self._guards: dict[Any, _Guard] = {}
         self._legs: dict[int, tuple[Any, str]] = {}
         self._matched: dict[Any, int] = {}
+        self._grown: set[Any] = set()
 
     def next(self) -> None:
         """Match open orders with the current bars and value the account."""
         if self.submitted or self._toactivate or self._cash_addition or (self.pending and not self._untouched()):
             self._match()
+        if self._grown:
+            self._guard_more()
         self.mark()
 
     def cancel(self, order: Any, bracket: bool = False) -> bool:
@@ -109,7 +112,8 @@ class SpotBroker(SpotLedger):
         done = {data for data, length in self._matched.items() if len(data) == length}
         pending = self.pending
         if len(pending) > 1:  # what the open fills as it arrives comes before what the bar's range reaches
-            self.pending = pending = deque(sorted(pending, key=lambda order: not self._fills_on_arrival(order)))
+            # in the order in which they were placed: a live loop comes here also between two bars
+            self.pending = pending = deque(sorted(pending, key=lambda each: (not self._fills_on_arrival(each), each.ref)))
         pending.append(None)
         while (order := pending.popleft()) is not None:
             self._matched[order.data] = len(order.data)
@@ -231,15 +235,26 @@ class SpotBroker(SpotLedger):
         """Place stop and target for what is held after a purchase, and judge the rest of its bar."""
         data = entry.data
         stop_loss, take_profit = entry.info.get("stop_loss"), entry.info.get("take_profit")
+        if stop_loss is None and take_profit is None:
+            self._grown.add(data)
+            return
         self._lift(data)
-        if stop_loss is not None or take_profit is not None:
-            prices = exit_prices(_price_paid(entry), stop_loss, take_profit, self.p.rules)
-            self._guards[data] = _Guard(data, entry.owner, *prices)
-        guard = self._guards.get(data)
-        if guard is None or self._promised(data, None):
+        prices = exit_prices(_price_paid(entry), stop_loss, take_profit, self.p.rules)
+        self._guards[data] = guard = _Guard(data, entry.owner, *prices)
+        if self._promised(data, None):
             return  # what an open sale locks cannot be guarded; when that ends, the guard rests
         self._rest(data, guard)
         self._judge_entry_bar(entry, guard)
+
+    def _guard_more(self) -> None:
+        """Let guards rest anew for what purchases without stop and target of their own have added, from the next open on."""
+        for data in self._grown:
+            guard = self._guards.get(data)
+            if guard is not None and guard.legs:
+                self._lift(data)
+                guard.arrives = len(data) + 1
+                self._rest(data, guard)
+        self._grown.clear()
 
     def _judge_entry_bar(self, entry: Any, guard: _Guard) -> None:
         """Fill a guard that what is left of the entry's own bar reaches."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from bot.live.status import LiveStatus
 
 __all__ = ["live"]
+
+_SAME_S = 0.5  # supervisors that signal the process and its group send everything twice
 
 
 def live(
@@ -53,7 +56,7 @@ def live(
     from bot.config.loader import load_config
 
     file = load_config(config)
-    _check_mode(file, real_money=real_money)
+    _check_mode(file, real_money=real_money, is_check=check)
     where = Home.resolve(home)
     report = Report(as_json=as_json)
     with light_start(file):
@@ -70,13 +73,13 @@ def live(
     )
 
 
-def _check_mode(file: ConfigFile, *, real_money: bool) -> None:
+def _check_mode(file: ConfigFile, *, real_money: bool, is_check: bool) -> None:
     settings = file.config.live
     if settings.mode == "real" and settings.exchange == "sim":
         raise file.error(
             ("live", "mode"), "mode real needs a real exchange; sim is the local one, which trades on paper"
         )
-    if settings.mode == "real" and not real_money:
+    if settings.mode == "real" and not (real_money or is_check):
         raise file.error(
             ("live", "mode"), "mode real trades with money: say so on the command line, too: bot live ... --real-money"
         )
@@ -133,17 +136,22 @@ def _trade(
 
 @contextmanager
 def _stopped_by_signals(run: LiveRun) -> Iterator[None]:
-    """End the run in order at Ctrl-C or SIGTERM; a second one ends it at once."""
+    """End the run in order at Ctrl-C or SIGTERM; a second one, a moment later, ends it at once."""
     before: dict[int, Any] = {}
+    asked_at: list[float] = []
 
     def end(number: int, _frame: Any) -> None:
-        run.stop(signal.Signals(number).name)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        print("stopping: what was ordered is seen through; again to stop at once", file=sys.stderr)
+        if not asked_at:
+            asked_at.append(time.monotonic())
+            run.stop(signal.Signals(number).name)
+            print("stopping: what was ordered is seen through; again to stop at once", file=sys.stderr)
+        elif time.monotonic() - asked_at[0] > _SAME_S:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            signal.raise_signal(number)
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        before[each] = signal.signal(each, end)
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        before[wanted] = signal.signal(wanted, end)
     try:
         yield
     finally:

@@ -56,7 +56,20 @@ def _root(
 
 def _register() -> None:
     """Attach every command; their modules import nothing heavy at the top."""
-    from bot.cli import backtest, data, ensemble, exchange, init, live, live_control, models, parity, predict, train, why
+    from bot.cli import (
+        backtest,
+        data,
+        ensemble,
+        exchange,
+        init,
+        live,
+        live_control,
+        models,
+        parity,
+        predict,
+        train,
+        why,
+    )
 
     app.add_typer(data.app, name="data")
     app.add_typer(train.app, name="train")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bot.config.loader import ConfigFile
     from ml.cache import PredictionCache
 
-__all__ = ["find_row", "find_run", "why"]
+__all__ = ["find_row", "find_run", "moment_ms", "shown_moment", "why"]
 
 _RESULT = "result.json"
 _IDENTITY = re.compile(r"_([0-9a-f]{8})(-[0-9]+)?$")
@@ -31,11 +31,20 @@ _MILLISECONDS = re.compile(r"-?[0-9]{11,15}")
 
 
 def why(
-    run: Annotated[str, typer.Argument(help="Folder of the run, its name below runs/, or the 8 digits at its end.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a backtest, its name below runs/, or the 8 digits at its end; of a live run the bot's name, "
+            "for its newest, or the beginning of its id."
+        ),
+    ],
     time: Annotated[
         str,
         typer.Argument(help="A moment of the bar: its open time, or any other inside it. ISO, or milliseconds UTC."),
     ],
+    symbol: Annotated[
+        str | None, typer.Option("--symbol", help="Of a live run that trades several [default: the only one].")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     anyway: Annotated[
@@ -44,9 +53,15 @@ def why(
 ) -> None:
     """Print one bar of a run: candle, predictions, every gate with its threshold, what was done, and why."""
     place = Home.resolve(home)
-    folder = find_run(run, place.runs)
-    row, differences = find_row(folder, time, place, anyway=anyway)
     report = Report(as_json=as_json)
+    try:
+        folder = find_run(run, place.runs)
+    except UsageError as error:
+        from bot.cli.why_live import print_live_bar
+
+        print_live_bar(report, run, time, symbol, place, error)
+        return
+    row, differences = find_row(folder, time, place, anyway=anyway)
     report.document({"run": folder.name, "folder": str(folder), "differences": differences, **row})
 
     from bot.decision_words import row_lines
@@ -120,7 +135,7 @@ def find_row(folder: Path, time: str, home: Home, *, anyway: bool = False) -> tu
     DataError
         When ``result.json`` is damaged.
     """
-    moment = _moment(time)
+    moment = moment_ms(time)
     document = _read(folder / _RESULT)
     with progress("Running again") as update:
         update(0.0, "Reading candles and models")
@@ -160,10 +175,11 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _moment(text: str) -> int:
+def moment_ms(text: str) -> int:
     """Return milliseconds UTC."""
     if _MILLISECONDS.fullmatch(text.strip()):
         return int(text)
+
     from bot.market.times import parse_moment
 
     return parse_moment(text)
@@ -177,7 +193,7 @@ def _assemble(document: Mapping[str, Any], folder: Path, home: Home) -> tuple[As
     from bot.assembly import assemble_backtest
 
     found = []
-    last_ms = _moment(document["last"])
+    last_ms = moment_ms(document["last"])
     for end_ms in (None, last_ms):
         file = _config(document, folder, end_ms)
         assembly = assemble_backtest(file, document["symbol"], home, _cache(home))
@@ -268,18 +284,18 @@ def _bar(assembly: Assembly, moment: int) -> int:
     first, last = int(opens[0]), int(opens[-1])
     if not first <= moment < last + step:
         raise UsageError(
-            f"{_shown(moment)} is outside the run: its bars open from {format_ms(first)} to {format_ms(last)}"
+            f"{shown_moment(moment)} is outside the run: its bars open from {format_ms(first)} to {format_ms(last)}"
         )
     row = int(opens.searchsorted(moment, side="right")) - 1
     if moment >= int(opens[row]) + step:
         raise UsageError(
-            f"there is no candle of {_shown(moment)}: the one before opens at {format_ms(int(opens[row]))}, the next at "
-            f"{format_ms(int(opens[row + 1]))}"
+            f"there is no candle of {shown_moment(moment)}: the one before opens at {format_ms(int(opens[row]))}, the next "
+            f"at {format_ms(int(opens[row + 1]))}"
         )
     return int(opens[row])
 
 
-def _shown(moment: int) -> str:
+def shown_moment(moment: int) -> str:
     """Return a moment for a message; one that the calendar does not know as its number."""
     from ml.candles import format_ms
 

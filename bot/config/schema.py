@@ -67,6 +67,16 @@ def _timeframe(value: str) -> str:
     return value
 
 
+def _length(value: str) -> str:
+    try:
+        timeframe_ms(value)
+    except InvalidName:
+        raise ValueError(
+            f"{value!r} is not a length of time: expected a count and s, m, h, d or w, such as 90d"
+        ) from None
+    return value
+
+
 def _symbol(value: str) -> str:
     try:
         return normalise_symbol(value)
@@ -160,11 +170,18 @@ class DataSettings(_Part):
 class ModelRole(_Part):
     """What a role of the strategy is played by: ``SYMBOL/TYPE@latest``, ``@newest`` or ``@VERSION``.
 
-    ``{symbol}`` in the text stands for the feed's symbol. ``shared: true`` allows one literal symbol for several feeds.
+    ``{symbol}`` in the text stands for the feed's symbol. ``shared: true`` allows one literal symbol for several feeds. A bar
+    that closes later than ``max_age`` (such as 90d) after the end of its training has the status ``expired``.
     """
 
     model: Annotated[str, AfterValidator(_template)]
     shared: bool = False
+    max_age: Annotated[str, AfterValidator(_length)] | None = None
+
+    @property
+    def expires_after_ms(self) -> int | None:
+        """``max_age`` in milliseconds; None for never."""
+        return None if self.max_age is None else timeframe_ms(self.max_age)
 
     @property
     def is_template(self) -> bool:

@@ -79,6 +79,10 @@ class Arrivals:
         """When the next candle closes."""
         return 0 if self._newest_ms is None else self._newest_ms + 2 * self.step_ms
 
+    def is_past(self, open_ms: int) -> bool:
+        """Tell whether the candle of this open time was released before, or can never come any more."""
+        return self._newest_ms is not None and self._newest_ms >= open_ms
+
     def gave_up(self, now_s: float) -> bool:
         """Tell whether others need not wait any longer for this symbol's next candle."""
         if self._waits_since is None:

@@ -33,6 +33,14 @@ class CCXTBroker(LiveBroker):
         self._withdrawn: list[str] = []
         self._guarded_by: dict[Any, Ticket] = {}
         self._entries: dict[int, Ticket] = {}
+        self._missing: dict[Any, tuple[str, int]] = {}
+
+    def next(self) -> None:
+        """Book what the exchange did in the bars that are new, and value the account."""
+        for data, (entry_id, bar) in self._missing.items():
+            if len(data) > bar:
+                raise ReplayDiffers(f"the journal has no stop or target for {entry_id}, the replay places one")
+        super().next()
 
     def _untouched(self) -> bool:
         """Tell whether nothing happened to the open orders."""
@@ -50,7 +58,10 @@ class CCXTBroker(LiveBroker):
         if ticket.guard is not None:
             self._entries[order.ref] = ticket
         known = self._store.journal.order(ticket.client_id)
-        if known is None or known.state == "unsent":
+        reason = self._store.forbids(ticket) if known is not None and known.state == "unsent" else ""
+        if reason:
+            self._store.journal.refuse(ticket.client_id, reason)
+        elif known is None or known.state == "unsent":
             self._store.place(ticket, tuple(self._withdrawn))
         return order
 
@@ -68,7 +79,7 @@ class CCXTBroker(LiveBroker):
         elif data.is_replaying:
             raise ReplayDiffers(difference(ticket, None))
         else:
-            reason = self._store.forbids(ticket)
+            reason = self._store.gate(ticket)
             if reason:
                 return reason
         self._admitted.append(ticket)
@@ -83,7 +94,8 @@ class CCXTBroker(LiveBroker):
         tickets: Sequence[Ticket] = data.facts.guards.get(entry.client_id, ())
         if not tickets:
             if data.is_replaying:
-                raise ReplayDiffers(f"the journal has no stop or target for {entry.client_id}, the replay places one")
+                self._missing[data] = entry.client_id, len(data)
+                return
             earlier = self._store.journal.guards_of(entry.client_id)
             prices = (guard.price("stop"), guard.price("target"))
             tickets = legs_for(entry, self.sellable(data), prices, self.p.rules, earlier)
@@ -92,6 +104,16 @@ class CCXTBroker(LiveBroker):
             leg = guard.legs.get(ticket.role)
             if leg is not None:
                 self._attach(leg, ticket.client_id)
+
+    def _book_strays(self, data: Any, facts: BarFacts, *, before_orders: bool) -> bool:
+        """Enter executions of orders that the books do not hold open, once those that took a guard's place are known."""
+        entry, guard = self._guarded_by.get(data), self._guards.get(data)
+        if before_orders and entry is not None and guard is not None:
+            for own_id in facts.executions:
+                row = None if own_id in self._by_id else self._store.journal.order(own_id)
+                if row is not None and row.ticket.parent == entry.client_id and row.ticket.role in guard.legs:
+                    self._attach(guard.legs[row.ticket.role], own_id)
+        return super()._book_strays(data, facts, before_orders=before_orders)
 
     def _guard(self, entry: Any) -> None:
         """Place stop and target for what is held after a purchase, and book what became of them in its own bar."""
@@ -112,6 +134,11 @@ class CCXTBroker(LiveBroker):
                 else:
                     self._bracketize(leg)
 
+    def _lift(self, data: Any) -> None:
+        """Cancel the orders of a guard; one that was lifted before its bar was over was never sent."""
+        self._missing.pop(data, None)
+        super()._lift(data)
+
     def _withdraw(self, order: Any) -> None:
         """Take an open order out of the books, and cancel it at the exchange."""
         own_id = self._ids.get(order.ref)
@@ -120,7 +147,7 @@ class CCXTBroker(LiveBroker):
             if self._is_protective(order):
                 self._withdrawn.append(own_id)
             if not order.data.is_replaying:
-                self._store.withdraw([own_id])
+                self._store.withdraw([own_id], str(order.data.p.symbol))
         super()._withdraw(order)
 
     def _try_exec(self, order: Any) -> None:

@@ -12,12 +12,13 @@ from registry.errors import suggestion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["KEY_VARIABLES", "Keys", "keys_from_environment", "stream_client", "trading_client"]
+__all__ = ["KEY_VARIABLES", "Keys", "check_exchange", "keys_from_environment", "stream_client", "trading_client"]
 
 KEY_VARIABLES = ("BOT_API_KEY", "BOT_API_SECRET")
 """Where keys are read from; they stand nowhere else."""
 
 _TRADABLE = ("binance", "binanceus")
+_PATHS = {"public": "api/v3", "private": "api/v3", "sapi": "sapi/v1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,11 @@ def keys_from_environment(environment: Mapping[str, str] | None = None) -> Keys:
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set: keys are read from the environment "
             "(see .env.example), never from a config"
         )
-    return Keys(*(found[name].strip() for name in KEY_VARIABLES))
+    values = [found[name].strip() for name in KEY_VARIABLES]
+    for name, value in zip(KEY_VARIABLES, values, strict=True):
+        if not (value.isascii() and value.isprintable()) or " " in value:
+            raise UsageError(f"{name} holds letters that no key has: was it copied whole, and without quotes?")
+    return Keys(*values)
 
 
 def trading_client(
@@ -76,7 +81,7 @@ def trading_client(
     """
     import ccxt
 
-    _check_exchange(exchange)
+    check_exchange(exchange)
     return getattr(ccxt, exchange)(_config(ccxt, exchange, keys, endpoint, timeout_ms, recv_window_ms))
 
 
@@ -84,12 +89,13 @@ def stream_client(exchange: str, keys: Keys | None, *, endpoint: str | None = No
     """Return the client of the exchange's websocket streams, for the same account; see ``trading_client``."""
     import ccxt.pro
 
-    _check_exchange(exchange)
+    check_exchange(exchange)
     config = _config(ccxt.pro, exchange, keys, endpoint, 10_000, recv_window_ms)
     return getattr(ccxt.pro, exchange)(config)
 
 
-def _check_exchange(exchange: str) -> None:
+def check_exchange(exchange: str) -> None:
+    """Raise ``UsageError`` for an exchange that cannot be traded with here; the message names the nearest that can."""
     if exchange not in _TRADABLE:
         near = suggestion(exchange, _TRADABLE)
         raise UsageError(
@@ -126,11 +132,7 @@ def _config(
 
 def _addresses(known: Mapping[str, Any], base: str) -> dict[str, Any]:
     """Return every address replaced: a forgotten one would still ask the real exchange, and with the keys."""
-    replaced: dict[str, Any] = {
-        name: f"{base}/api/v3" if name in {"public", "private"} else f"{base}/blocked/{name}"
-        for name in known
-        if name != "ws"
-    }
+    replaced: dict[str, Any] = {name: f"{base}/{_PATHS.get(name, f'blocked/{name}')}" for name in known if name != "ws"}
     if "ws" in known:
         stream = "ws" + base.removeprefix("http")
         replaced["ws"] = {

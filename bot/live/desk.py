@@ -13,9 +13,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from bot.broker.lots import floor_size
-from bot.live.answers import AccessDenied, NoAnswer, NotFound, Refused
-from bot.live.guards import guard_tickets, market_exit
-from bot.live.orders import Ticket
+from bot.live.answers import AccessDenied, NoAnswer, Refused
+from bot.live.guards import guard_tickets, market_exit, target_alone
+from bot.live.inquiry import FIRST_PAUSE, Inquiry, Stopped
+from bot.live.orders import Ticket, triggered
 from bot.live.orders import client_id as make_client_id
 
 if TYPE_CHECKING:
@@ -29,12 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Desk", "DeskSettings", "Stopped"]
 
+_STOP_PASSED = "trigger immediately"  # words of refusals
+_PASSED = (_STOP_PASSED, "relationship of the prices")
 _MOST_REFUSALS = 50  # of a request that may be sent again: rate limits, clocks
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between two looks
-
-
-class Stopped(Exception):
-    """The bot is asked to stop while the desk waits: what is unknown is looked up at the next start."""
+_FRESH_MS = 50  # a time stamp in the journal that is older is written anew before an order is sent
 
 
 class DeskSettings(NamedTuple):
@@ -87,9 +86,9 @@ class Desk:
         settings: DeskSettings | None = None,
     ) -> None:
         self._gateway, self._journal, self._rules = gateway, journal, rules
-        self._now_ms, self._pause, self._is_newest = now_ms, pause, is_newest
+        self._is_newest = is_newest
         self._on_fill, self._on_trouble = on_fill, on_trouble
-        self._certain_ms = gateway.recv_window_ms + (settings or DeskSettings()).margin_ms
+        self._inquiry = Inquiry(gateway, now_ms, pause, (settings or DeskSettings()).margin_ms)
 
     def place(self, ticket: Ticket, withdrawn: Sequence[str] = ()) -> None:
         """Send one order and see it through: when this returns, its fate is known and written down.
@@ -111,7 +110,7 @@ class Desk:
             When the keys are refused.
         """
         if any(self._journal.unbooked(order) for order in withdrawn):
-            self._journal.gate(ticket, "the stop or target was filled before it could be cancelled", self._now_ms())
+            self._forgo(ticket, "the stop or target was filled before it could be cancelled")
             return
         self._intend([ticket])
         if self._send([ticket]):
@@ -129,35 +128,61 @@ class Desk:
         if self._send(tickets):
             return
         first = tickets[0]
-        self._on_trouble("errors", f"{first.symbol}: {self._reason(first)}; the position is sold at the market instead")
+        if len(tickets) > 1:
+            sold = self._sell_at_target(tickets[1], known_bar_ms)
+            if sold == first.size:
+                return
+            first = replace(first, size=first.size - sold)
+        reason = self._reason(first)
+        kind = "protections" if any(words in reason for words in _PASSED) else "errors"
+        self._on_trouble(kind, f"{first.symbol}: {reason}; the position is sold at the market instead")
+        self._sell_instead(first, known_bar_ms)
+
+    def _sell_instead(self, first: Ticket, known_bar_ms: int | None = None) -> None:
+        """Sell at the market what a guard that was refused should have guarded."""
         sale = market_exit(first, self._journal.guards_of(first.parent or ""))
         self._intend([sale], known_bar_ms)
         if not self._send([sale]):
             self._on_trouble("errors", f"{first.symbol}: the position is NOT guarded: {self._reason(sale)}")
+
+    def _sell_at_target(self, target: Ticket, known_bar_ms: int | None) -> Decimal:
+        """Sell at the target where the price has passed it: an exchange refuses the pair, not the sale; return how much."""
+        if _STOP_PASSED in self._reason(target):
+            return Decimal(0)
+        sale = target_alone(target, self._journal.guards_of(target.parent or ""))
+        self._intend([sale], known_bar_ms)
+        if self._send([sale]):
+            self.withdraw([sale.client_id])  # what was not filled at once has come too late
+        row = self._journal.order(sale.client_id)
+        return Decimal(0) if row is None else row.executed
 
     def guard(self, entry: Ticket) -> None:
         """Rest the stop and target of a purchase for all that is held, in place of an earlier pair."""
         trades = self._journal.trades_of(entry.client_id)
         if entry.guard is None or not trades:
             return
+        if any(row.ticket.role == "exit" for row in self._journal.undone(entry.symbol)):
+            return  # an open sale locks what is held; when it ends the ledger asks for the guard
         self.withdraw([row.ticket.client_id for row in self._journal.undone(entry.symbol) if row.ticket.parent])
         legs = self._journal.guards_of(entry.client_id)
-        sold = sum((leg.executed for leg in legs), Decimal(0))
-        base = self._gateway.markets[entry.symbol].base
-        tickets = guard_tickets(entry, trades, sold, base, self._rules[entry.symbol], legs)
+        held = self._journal.held(entry.symbol)
+        tickets = guard_tickets(entry, trades, held, self._rules[entry.symbol], legs)
         if tickets:
             self.place_guard(tickets)
 
     def withdraw(self, orders: Sequence[str]) -> None:
         """Cancel orders, with the other of each pair; what was filled before that is written down."""
-        for client_id in orders:
+        known = [row for row in map(self._journal.order, orders) if row is not None]
+        parents = {row.ticket.parent for row in known} - {None}  # a restart may have put others in their place
+        others = [row.ticket.client_id for row in self._journal.undone() if row.ticket.parent in parents]
+        for client_id in dict.fromkeys([*orders, *others]):
             row = self._journal.order(client_id)
             if row is None or row.is_done or row.state == "unsent":
                 continue
-            self._book(self._cancelled(row))
+            self._book(self._inquiry.cancelled(row.ticket))
             other = [leg for leg in self._journal.undone(row.ticket.symbol) if leg.ticket.pair == row.ticket.pair]
             for leg in other if row.ticket.pair else ():
-                self._book(self._found(leg.ticket))
+                self._book(self._inquiry.found(leg.ticket))
 
     def close_out(self, symbol: str, held: Callable[[], Decimal], bar_ms: int, tag: str) -> str:
         """Cancel every order of a symbol and sell what is held at the market; returns what was done, in words.
@@ -192,15 +217,17 @@ class Desk:
         NoAnswer
             When the exchange does not tell: ask again.
         """
-        undone = self._journal.undone(symbol)
+        undone = [row for row in self._journal.undone(symbol) if row.state != "unsent"]
         if not undone:
             return []
         listed = {report.client_id: report for report in self._gateway.open_orders(symbol)}
         for row in undone:
             report = listed.get(row.ticket.client_id)
             if report is None:
-                report = self._find_once(row.ticket)
-            if (report.status != row.state or report.executed != row.executed) and self._book(report):
+                report = self._inquiry.find_once(row)
+            if report is None:
+                self._journal.refuse(row.ticket.client_id, "the exchange never had it")
+            elif (report.status != row.state or report.executed != row.executed) and self._book(report):
                 self.guard(row.ticket)
         return [client_id for client_id in listed if self._journal.order(client_id) is None]
 
@@ -209,39 +236,58 @@ class Desk:
         intended = [row for row in self._journal.undone() if row.state == "intended"]
         for group in _by_pair(intended):
             tickets = [row.ticket for row in group]
-            reports = self._look_up(tickets, max(row.sent_ms for row in group) + self._certain_ms)
+            reports = self._inquiry.look_up(tickets, self._inquiry.certain_ms(max(row.sent_ms for row in group)))
             for ticket in tickets if reports is None else ():
-                self._journal.unsent(ticket.client_id)
+                if ticket.role == "close":  # whoever asked for it is gone
+                    self._journal.refuse(ticket.client_id, "the bot ended before it was sent")
+                else:
+                    self._journal.unsent(ticket.client_id)
             for report in reports or ():
                 self._book(report)
         for row in list(self._journal.orders.values()):
             self._guard_again(row)
 
     def _guard_again(self, row: OrderRow) -> None:
-        """Guard a purchase whose guard was not placed when the bot died."""
+        """Guard a purchase whose guard was not placed, or not in place of an earlier one, when the bot died."""
         ticket = row.ticket
         if ticket.role != "entry" or ticket.guard is None or not row.executed:
             return
+        legs = self._journal.guards_of(ticket.client_id)
+        newest = [leg for leg in legs if leg.ticket.pair == legs[-1].ticket.pair]
+        if newest and all(leg.state == "unsent" for leg in newest):
+            self.place_guard([leg.ticket for leg in newest])
+        elif newest and all(leg.state == "refused" and leg.ticket.kind != "market" for leg in newest):
+            self._sell_instead(newest[0].ticket)
+        elif self._is_last(ticket) and all(leg.is_done for leg in legs) and _is_news(newest):
+            self.guard(ticket)  # a strategy that has cancelled it itself does so again in its replay
+
+    def _is_last(self, ticket: Ticket) -> bool:
+        """Tell whether nothing was decided about the symbol at a bar after this order's."""
         later = (
             other.ticket
             for other in self._journal.orders.values()
             if other.ticket.symbol == ticket.symbol and other.ticket.role in {"entry", "exit", "close"}
         )
-        if any(other.bar_ms > ticket.bar_ms for other in later):
-            return
-        legs = self._journal.guards_of(ticket.client_id)
-        newest = [leg for leg in legs if leg.ticket.pair == legs[-1].ticket.pair]
-        if not legs:
-            self.guard(ticket)
-        elif all(leg.state == "unsent" for leg in newest):
-            self.place_guard([leg.ticket for leg in newest])
+        return not any(other.bar_ms > ticket.bar_ms for other in later)
+
+    def _forgo(self, ticket: Ticket, reason: str) -> None:
+        if self._journal.order(ticket.client_id) is None:
+            self._journal.forgo(ticket, reason, self._inquiry.exchange_ms())
+        else:
+            self._journal.refuse(ticket.client_id, reason)
 
     def _intend(self, tickets: Sequence[Ticket], known_bar_ms: int | None = None) -> None:
         if self._journal.order(tickets[0].client_id) is None:
-            self._journal.intend(tickets, self._now_ms(), known_bar_ms)
+            self._journal.intend(tickets, self._inquiry.exchange_ms(), known_bar_ms)
         else:
-            for ticket in tickets:
-                self._journal.sending(ticket.client_id, self._now_ms())
+            self._sending(tickets)
+
+    def _sending(self, tickets: Sequence[Ticket]) -> int:
+        """Write down that orders are about to be sent, and return the time that they are signed with at the earliest."""
+        now = self._inquiry.exchange_ms()
+        for ticket in tickets:
+            self._journal.sending(ticket.client_id, now)
+        return now
 
     def _send(self, tickets: Sequence[Ticket]) -> bool:
         """Send one order or a pair until its fate is certain; tell whether the exchange took it."""
@@ -249,7 +295,10 @@ class Desk:
             protects = tickets[0].parent is not None or tickets[0].role == "close"
             if not protects and not self._is_newest(tickets[0]):  # protection is never too late
                 return self._give_up(tickets, "too late: a newer bar has closed")
-            sent_ms = self._now_ms()
+            row = self._journal.order(tickets[0].client_id)
+            sent_ms = self._inquiry.exchange_ms()
+            if row is None or row.state != "intended" or sent_ms - row.sent_ms > _FRESH_MS:
+                sent_ms = self._sending(tickets)
             reports: Sequence[OrderReport] | None
             try:
                 if len(tickets) > 1:
@@ -257,25 +306,30 @@ class Desk:
                 else:
                     reports = [self._gateway.send(tickets[0])]
             except Refused as error:
+                if error.would_trigger and len(tickets) == 1 and tickets[0].role in {"entry", "exit"}:
+                    tickets = [triggered(tickets[0])]  # the price has passed its stop: send what it would become
+                    continue
                 if error.is_duplicate:
-                    reports = self._look_up(tickets, sent_ms)
+                    reports = self._inquiry.look_up(tickets, sent_ms)
+                elif isinstance(error, AccessDenied) and protects:
+                    for ticket in tickets:  # sent again once the keys are right
+                        self._journal.unsent(ticket.client_id)
+                    raise
                 elif error.wait_s is None:
                     self._give_up(tickets, f"the exchange refused: {error}", is_cash_short=error.is_cash_short)
                     if isinstance(error, AccessDenied):
                         raise
                     return False
                 else:
-                    self._wait_to_repeat(error)
+                    self._inquiry.wait(max(error.wait_s, FIRST_PAUSE))
                     continue
             except NoAnswer as error:
                 self._on_trouble("disconnects", f"{tickets[0].client_id}: no answer ({error}); looking it up")
-                reports = self._look_up(tickets, sent_ms + self._certain_ms)
+                reports = self._inquiry.look_up(tickets, self._inquiry.certain_ms(sent_ms))
             if reports is not None:
                 for report in reports:
                     self._book(report)
                 return True
-            for ticket in tickets:
-                self._journal.sending(ticket.client_id, self._now_ms())
         return self._give_up(tickets, f"the exchange refused {_MOST_REFUSALS} times")
 
     def _give_up(self, tickets: Sequence[Ticket], reason: str, *, is_cash_short: bool = False) -> bool:
@@ -283,78 +337,12 @@ class Desk:
             self._journal.refuse(ticket.client_id, reason, is_cash_short=is_cash_short)
         return False
 
-    def _wait_to_repeat(self, error: Refused) -> None:
-        """Wait as long as the exchange asks; measure the clocks anew where it complains of ours."""
-        if error.code == -1021:
-            try:
-                self._gateway.set_clock()
-            except (NoAnswer, Refused) as again:
-                self._on_trouble("errors", f"the exchange's clock could not be read: {again}")
-        self._wait(max(error.wait_s or 0.0, _FIRST_PAUSE))
-
-    def _look_up(self, tickets: Sequence[Ticket], certain_ms: int | None) -> list[OrderReport] | None:
-        """Return orders whose fate is unknown once the exchange tells them; None when it certainly does not have them.
-
-        That is certain when it does not find them after ``certain_ms``; with None it is asked until it does.
-        """
-        pause = _FIRST_PAUSE
-        while True:
-            is_certain = certain_ms is not None and self._now_ms() > certain_ms
-            try:
-                return [self._gateway.find(ticket.symbol, ticket.client_id) for ticket in tickets]
-            except NotFound:
-                if is_certain:
-                    return None
-            except AccessDenied:
-                raise
-            except (Refused, NoAnswer) as error:  # "could not ask" is not "not found"
-                pause = max(pause, error.wait_s or 0.0)
-            self._wait(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def _found(self, ticket: Ticket) -> OrderReport:
-        """Return an order that the exchange has; waits until it tells."""
-        found = self._look_up([ticket], None)
-        if found is None:
-            raise NoAnswer(f"no answer about {ticket.client_id}")
-        return found[0]
-
-    def _find_once(self, ticket: Ticket) -> OrderReport:
-        try:
-            return self._gateway.find(ticket.symbol, ticket.client_id)
-        except NotFound as error:
-            raise NoAnswer(f"the exchange does not know {ticket.client_id}, which it has confirmed: {error}") from error
-
-    def _cancelled(self, row: OrderRow) -> OrderReport:
-        """Cancel an order and return how it ended; to cancel again does no harm."""
-        ticket = row.ticket
-        while True:
-            try:
-                return self._gateway.cancel(ticket.symbol, ticket.client_id)
-            except AccessDenied:
-                raise
-            except NotFound:
-                pass
-            except (Refused, NoAnswer) as error:
-                self._wait(max(error.wait_s or 0.0, _FIRST_PAUSE))
-            report = self._found(ticket)
-            if report.is_done:
-                return report
-
     def _book(self, report: OrderReport) -> bool:
         """Write down what an order has become, with its trades; tell whether any is new."""
         row = self._journal.order(report.client_id)
         if row is None:
             return False
-        pause = _FIRST_PAUSE
-        while report.executions is None:
-            try:
-                report = replace(report, executions=self._gateway.executions(row.ticket.symbol, report))
-            except AccessDenied:
-                raise
-            except (Refused, NoAnswer) as error:
-                self._wait(max(pause, error.wait_s or 0.0))
-                pause = min(2 * pause, _LONGEST_PAUSE)
+        report = self._inquiry.complete(row.ticket, report)
         fresh = self._journal.report(report)
         if fresh:
             self._on_fill(row.ticket, fresh)
@@ -364,9 +352,10 @@ class Desk:
         row = self._journal.order(ticket.client_id)
         return "unknown" if row is None else row.reason
 
-    def _wait(self, seconds: float) -> None:
-        if self._pause(seconds):
-            raise Stopped
+
+def _is_news(legs: Sequence[OrderRow]) -> bool:
+    """Tell whether the ledger does not know yet how a stop or target ended."""
+    return not legs or any(leg.ended_bar_ms is None for leg in legs)
 
 
 def _by_pair(rows: Sequence[OrderRow]) -> list[list[OrderRow]]:

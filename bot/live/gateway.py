@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ _FAR_FUTURE_MS = 32_503_680_000_000
 _KINDS = {"market": "MARKET", "limit": "LIMIT", "stop": "STOP_LOSS", "stop_limit": "STOP_LOSS_LIMIT"}
 _CODE = re.compile(r'"code"\s*:\s*(-?\d+)')
 _TEXT = re.compile(r'"msg"\s*:\s*"([^"]*)"')
+_QUERY = re.compile(r"\?\S*")
 _DUPLICATE = "Duplicate order"
+_KEY_REFUSED = -2015
 
 
 class SpotMarket:
@@ -90,6 +93,11 @@ class Gateway:
     def recv_window_ms(self) -> int:
         """For how long after its time stamp the exchange may take a signed request."""
         return int(self._client.options["recvWindow"])
+
+    @property
+    def clock_ahead_ms(self) -> int:
+        """By how much this computer's clock is ahead of the one that requests are signed with."""
+        return int(self._client.options.get("timeDifference") or 0)
 
     def close(self) -> None:
         """Close the connections."""
@@ -176,6 +184,45 @@ class Gateway:
             return next((read_amount(row["free"]) for row in reply["balances"] if row["asset"] == asset), Decimal(0))
         except (TypeError, KeyError, BrokenReply):
             raise NoAnswer(f"no account in the reply {shown(reply)}") from None
+
+    def key_rights(self) -> tuple[bool, bool]:
+        """Return whether the key itself may trade, and whether it may withdraw.
+
+        Raises
+        ------
+        NoAnswer, Refused
+            Also where the exchange does not tell: not all that speak this protocol do.
+        """
+        reply = self._ask(self._client.sapi_get_account_apirestrictions)
+        try:
+            return bool(reply["enableSpotAndMarginTrading"]), bool(reply["enableWithdrawals"])
+        except (TypeError, KeyError):
+            raise NoAnswer(f"no permissions in the reply {shown(reply)}") from None
+
+    def taker_fee(self, symbol: str) -> tuple[Decimal, str]:
+        """Return the fraction of a market order that the account is charged, and the asset that pays at a discount.
+
+        That asset is empty where fees are taken from what is traded. Raises as ``key_rights``.
+        """
+        params = {"symbol": self.markets[symbol].wire}
+        reply = self._ask(lambda: self._client.private_get_account_commission(params))
+        try:
+            rate = read_amount(reply["standardCommission"]["taker"]) + read_amount(reply["taxCommission"]["taker"])
+            terms = reply["discount"]
+            pays = terms["enabledForAccount"] and terms["enabledForSymbol"]
+            return rate, str(terms["discountAsset"]) if pays else ""
+        except (TypeError, KeyError, BrokenReply):
+            raise NoAnswer(f"no commission in the reply {shown(reply)}") from None
+
+    def rehearse(self, symbol: str, size: float) -> None:
+        """Let the exchange judge a purchase at the market without placing it; raises ``Refused`` where it would refuse."""
+        params = {
+            "symbol": self.markets[symbol].wire,
+            "side": "BUY",
+            "type": "MARKET",
+            "quantity": format(Decimal(repr(size)), "f"),
+        }
+        self._ask(lambda: self._client.private_post_order_test(params))
 
     def send(self, ticket: Ticket) -> OrderReport:
         """Place one order.
@@ -291,14 +338,17 @@ class Gateway:
 
         pause = self._quiet_until - self._monotonic()
         if pause > 0:
-            raise NoAnswer(f"the exchange asked for no requests for another {pause:.1f} s", pause)
+            raise Refused(f"the exchange asked for no requests for another {pause:.1f} s", wait_s=pause)
         try:
             return request()
         except (ccxt.DDoSProtection, ccxt.RateLimitExceeded) as error:
+            if _number(error) == _KEY_REFUSED:  # ccxt takes it for a ban once the key has worked
+                raise AccessDenied(_words(error), _KEY_REFUSED) from error
             wait = self._retry_after()
             self._quiet_until = self._monotonic() + wait  # all requests pause, whatever they are for
             raise Refused(_words(error), _number(error), wait) from error
         except ccxt.InvalidNonce as error:
+            self._measure_again()
             raise Refused(_words(error), _number(error), 0.0) from error
         except ccxt.OrderNotFound as error:
             raise NotFound(_words(error), _number(error)) from error
@@ -319,6 +369,13 @@ class Gateway:
         except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:  # ccxt, on a broken reply
             raise NoAnswer(f"the reply could not be read ({type(error).__name__}: {error})") from error
 
+    def _measure_again(self) -> None:
+        """Sign with the exchange's clock from now on; where it does not tell, the next complaint asks again."""
+        import ccxt
+
+        with suppress(ccxt.BaseError, TypeError, KeyError, ValueError):
+            self._client.load_time_difference()
+
     def _retry_after(self) -> float:
         headers = self._client.last_response_headers or {}
         text = str(headers.get("Retry-After", ""))
@@ -334,5 +391,7 @@ def _words(error: Exception) -> str:
     """Return the exchange's own words, or the first line of ccxt's, cut to a length that fits a message."""
     text = str(error)
     found = _TEXT.search(text)
-    words = found.group(1) if found else text.strip().split("\n", maxsplit=1)[0]
-    return (words or type(error).__name__)[:200]
+    if found:
+        return found.group(1)[:200]
+    words = _QUERY.sub("", text.strip().split("\n", maxsplit=1)[0])  # it holds the signature
+    return f"{words[:200]} ({type(error).__name__})".strip()

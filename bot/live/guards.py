@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bot.live.facts import OrderRow
     from bot.live.orders import Execution
 
-__all__ = ["average_price", "guard_tickets", "legs_for", "market_exit"]
+__all__ = ["average_price", "guard_tickets", "legs_for", "market_exit", "target_alone"]
 
 
 def average_price(trades: Sequence[Execution]) -> float:
@@ -29,14 +29,9 @@ def average_price(trades: Sequence[Execution]) -> float:
 
 
 def guard_tickets(
-    entry: Ticket,
-    trades: Sequence[Execution],
-    sold: Decimal,
-    base: str,
-    rules: ExchangeRules,
-    earlier: Sequence[OrderRow],
+    entry: Ticket, trades: Sequence[Execution], held: Decimal, rules: ExchangeRules, earlier: Sequence[OrderRow]
 ) -> list[Ticket]:
-    """Return the stop and target for what a purchase has bought so far.
+    """Return the stop and target for all that is held after a purchase.
 
     Parameters
     ----------
@@ -44,10 +39,8 @@ def guard_tickets(
         The purchase, with the guard that it asks for.
     trades
         Its executions, at least one.
-    sold
-        What earlier guards of it have sold, base currency.
-    base
-        Name of the base asset: a fee in it reduces what is held.
+    held
+        By all executions of the run, base currency.
     rules
         Of the symbol; an order that the exchange would refuse is left out.
     earlier
@@ -56,11 +49,8 @@ def guard_tickets(
     guard = entry.guard
     if guard is None:
         return []
-    held = guard.held - float(sold)
-    for trade in trades:
-        held += float(trade.size) - (float(trade.fee) if trade.fee_asset == base else 0.0)
     prices = exit_prices(average_price(trades), guard.stop_loss, guard.take_profit, rules)
-    return legs_for(entry, floor_size(held, rules), prices, rules, earlier)
+    return legs_for(entry, floor_size(float(held), rules), prices, rules, earlier)
 
 
 def legs_for(
@@ -97,6 +87,12 @@ def market_exit(leg: Ticket, earlier: Sequence[OrderRow]) -> Ticket:
     stop_id, _ = _ids(leg.parent or "", earlier)
     pair = pair_id(stop_id)
     return replace(leg, client_id=stop_id, kind="market", role="stop", price=None, stop_price=None, pair=pair)
+
+
+def target_alone(target: Ticket, earlier: Sequence[OrderRow]) -> Ticket:
+    """Return the sale at the target's price that takes the place of a pair whose target has been passed."""
+    stop_id, target_id = _ids(target.parent or "", earlier)
+    return replace(target, client_id=target_id, pair=pair_id(stop_id))
 
 
 def _ids(entry_id: str, earlier: Sequence[OrderRow]) -> tuple[str, str]:

@@ -14,7 +14,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from bot.live.facts import BarFacts, Ending, OrderRow
-from bot.live.journal_rows import execution_values, order_values, read_execution_row, read_order_row, read_run_row
+from bot.live.journal_rows import (
+    decision_digest,
+    execution_values,
+    order_values,
+    read_execution_row,
+    read_order_row,
+    read_run_row,
+)
 from bot.live.journal_tables import JOURNAL_STEPS
 
 if TYPE_CHECKING:
@@ -65,6 +72,7 @@ class Journal:
         self._trades: dict[tuple[str, str], Execution] = {}
         self._by_order: dict[str, list[Execution]] = {}
         self._unbooked: dict[str, Decimal] = {}
+        self._held: dict[str, Decimal] = {}
         for row in state.rows("SELECT * FROM live_executions WHERE run_id = ? ORDER BY rowid", (run.run_id,)):
             self._take(read_execution_row(row), str(row["symbol"]), booked=row["bar_ms"] is not None)
 
@@ -104,6 +112,10 @@ class Journal:
         """Write down an order that we ourselves forbade; it is never sent, and a replay refuses it for the same reason."""
         self._add([OrderRow(ticket, "gated", reason, sent_ms=now_ms)])
 
+    def forgo(self, ticket: Ticket, reason: str, now_ms: int) -> None:
+        """Write down an order that the ledger holds open and that is not sent after all: it ends at the next bar."""
+        self._add([OrderRow(ticket, "refused", reason, sent_ms=now_ms)])
+
     def sending(self, client_id: str, now_ms: int) -> None:
         """Write down that an order is about to be sent again: the exchange certainly does not have it."""
         self._update(client_id, "intended", sent_ms=now_ms)
@@ -133,6 +145,8 @@ class Journal:
                 raise ValueError(
                     f"{report.client_id} executed {report.executed}, its known trades add up to {executed}"
                 )
+            if row.is_done and not report.is_done:  # an older answer: what is done stays done
+                return ()
             if not fresh and row.state == report.status and row.exchange_id == report.exchange_id:
                 return ()
             with self._state.transaction():
@@ -164,10 +178,22 @@ class Journal:
         with self._lock:
             return self._unbooked.get(client_id, Decimal(0))
 
+    def held(self, symbol: str) -> Decimal:
+        """Return what the executions of the run leave of a symbol's base currency."""
+        with self._lock:
+            return self._held.get(symbol, Decimal(0))
+
     def note_decision(self, symbol: str, open_ms: int, document: str) -> None:
         """Keep what was decided at a bar; it is written with the next bar, or by ``flush``."""
         with self._lock:
             self._notes.append((symbol, open_ms, document))
+
+    def decision_digests(self, symbol: str) -> dict[int, bytes]:
+        """Return what ``decision_digest`` says of each decision of a symbol, by the open time of its bar."""
+        rows = self._state.rows(
+            "SELECT open_ms, digest FROM live_decisions WHERE run_id = ? AND symbol = ?", (self.run.run_id, symbol)
+        )
+        return {int(row["open_ms"]): bytes(row["digest"]) for row in rows}
 
     def flush(self) -> None:
         """Write the decisions that were noted."""
@@ -192,7 +218,7 @@ class Journal:
         """
         run = self.run.run_id
         with self._lock:
-            with self._state.transaction():
+            with self._state.transaction(durable=False):  # a bar can be fetched again
                 self._write_notes()
                 self._state.execute(
                     "INSERT INTO live_bars (run_id, symbol, open_ms, content, late, delivered_ms) VALUES (?, ?, ?, ?, ?, ?)",
@@ -323,13 +349,18 @@ class Journal:
         self._by_order.setdefault(trade.client_id, []).append(trade)
         if not booked:
             self._unbooked[trade.client_id] = self._unbooked.get(trade.client_id, Decimal(0)) + trade.size
-        self.orders[trade.client_id].executed += trade.size
+        row = self.orders[trade.client_id]
+        row.executed += trade.size
+        change = trade.size if row.ticket.side == "buy" else -trade.size
+        if symbol.startswith(trade.fee_asset):
+            change -= trade.fee
+        self._held[symbol] = self.held(symbol) + change
 
     def _write_notes(self) -> None:
         for symbol, open_ms, document in self._notes:
             self._state.execute(
-                "INSERT OR REPLACE INTO live_decisions (run_id, symbol, open_ms, document) VALUES (?, ?, ?, ?)",
-                (self.run.run_id, symbol, open_ms, document),
+                "INSERT OR REPLACE INTO live_decisions (run_id, symbol, open_ms, digest, document) VALUES (?, ?, ?, ?, ?)",
+                (self.run.run_id, symbol, open_ms, decision_digest(document), document),
             )
 
 

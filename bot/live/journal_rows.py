@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = [
     "RunRow",
     "SeriesRow",
     "begin_run",
+    "decision_digest",
     "end_run",
     "execution_values",
     "order_values",
@@ -195,6 +197,11 @@ def order_values(run_id: str, row: OrderRow) -> tuple[Any, ...]:
         int(row.is_cash_short),
         row.sent_ms,
     )
+
+
+def decision_digest(document: str) -> bytes:
+    """Return 8 bytes that tell whether a replay decides as the journal says."""
+    return hashlib.blake2b(document.encode(), digest_size=8).digest()
 
 
 def execution_values(run_id: str, symbol: str, trade: Execution) -> tuple[Any, ...]:

@@ -40,9 +40,9 @@ CREATE TABLE live_executions (
 );
 CREATE INDEX live_executions_by_bar ON live_executions (run_id, symbol, bar_ms);
 CREATE TABLE live_decisions (
-    run_id TEXT NOT NULL, symbol TEXT NOT NULL, open_ms INTEGER NOT NULL, document TEXT NOT NULL,
-    PRIMARY KEY (run_id, symbol, open_ms)
-) WITHOUT ROWID;
+    run_id TEXT NOT NULL, symbol TEXT NOT NULL, open_ms INTEGER NOT NULL, digest BLOB NOT NULL, document TEXT NOT NULL,
+    UNIQUE (run_id, symbol, open_ms)
+);
 CREATE TABLE live_events (
     run_id TEXT NOT NULL, at_ms INTEGER NOT NULL, symbol TEXT, kind TEXT NOT NULL, text TEXT NOT NULL
 );

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bot.live.orders import Execution
     from bot.live.store import CCXTStore
 
-__all__ = ["DryRunBroker", "LiveBroker", "ReplayDiffers", "difference"]
+__all__ = ["LiveBroker", "ReplayDiffers", "difference"]
 
 _KINDS = {
     None: "market",
@@ -180,18 +180,6 @@ class LiveBroker(SpotBroker):
 
     def _reason(self, order: Any) -> str:
         return str(order.info.get("stray") or super()._reason(order))
-
-
-class DryRunBroker(LiveBroker):
-    """A simulated account on a real exchange's public candles: orders are filled by the bars, as in a backtest."""
-
-    def _admit(self, data: Any, ticket: Ticket) -> str:
-        known = self._store.journal.order(ticket.client_id)
-        if known is not None:
-            return known.reason
-        if data.is_late:
-            return "too late: a newer bar had closed when this one came"
-        return "" if data.is_replaying else self._store.forbids(ticket)
 
 
 def difference(wanted: Ticket, known: Ticket | None) -> str:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from bot.assembly import BoundModel, Choice, choose
 from bot.errors import UsageError
+from bot.exchange.opening import quote_of
 from bot.live.answers import NoAnswer
 from bot.live.journal import Journal
 from bot.live.journal_rows import RunRow, begin_run, end_run
+from bot.market.side_series import attach_to
 from bot.version import code_version
 from ml.engines import open_bundle, open_engine
 from ml.schedule import schedule_engines
@@ -28,7 +30,18 @@ if TYPE_CHECKING:
     from ml.cache import PredictionCache
     from ml.engine import PredictionEngine
 
-__all__ = ["OpenedRun", "choose_all", "held_by", "note_model", "open_run", "open_version", "run_differences"]
+__all__ = [
+    "OpenedRun",
+    "RunPlan",
+    "choose_all",
+    "held_by",
+    "note_model",
+    "open_run",
+    "open_version",
+    "pinned_choices",
+    "plan_run",
+    "run_differences",
+]
 
 _FREE = {"live": ("alerts", "max_errors", "max_data_age", "endpoint")}
 """Parts of a config that decide nothing that a replay could differ in."""
@@ -55,6 +68,25 @@ class OpenedRun:
     choices: dict[str, Choice]
     is_new: bool
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What the next start does.
+
+    Attributes
+    ----------
+    earlier : RunRow or None
+        The bot's run that is not closed.
+    continues : bool
+        Whether that one goes on; else it is closed, and another begins.
+    cash : dict
+        Quote currency of each symbol's books when the run begins, or when it began.
+    """
+
+    earlier: RunRow | None
+    continues: bool
+    cash: dict[str, float]
 
 
 def open_run(
@@ -87,25 +119,47 @@ def open_run(
     ExchangeError, NoAnswer
         When the exchange does not answer.
     """
-    config = file.config
-    venue.gateway.open(config.symbols)
+    if any(symbol not in venue.gateway.markets for symbol in file.config.symbols):
+        venue.gateway.open(file.config.symbols)
     notes: list[str] = []
+    plan = plan_run(file, state, venue.mode, venue.exchange, new_run=new_run)
+    found = plan.earlier
+    if found is not None and plan.continues:
+        journal = Journal(state, found)
+        return OpenedRun(found, journal, pinned_choices(state, home, found, choices, cache, notes), False, tuple(notes))
+    run, series = _new(file, home, venue, choices, plan.cash, now_ms())
+    with state.transaction():  # the cash of the earlier run is not lost between the two
+        if found is not None:
+            end_run(state, found.run_id, run.started_ms)
+            notes.append("the earlier run is closed; this one begins with its cash")
+        begin_run(state, run, series)
+        _note_models(state, run, choices)
+    return OpenedRun(run, Journal(state, run), _scheduled(choices), True, tuple(notes))
+
+
+def plan_run(file: ConfigFile, state: StateDatabase, mode: str, exchange: str, *, new_run: bool = False) -> RunPlan:
+    """Return what ``open_run`` will do on this exchange; nothing is changed.
+
+    A run begins with the cash that the one before ended with, but play money never becomes real.
+
+    Raises
+    ------
+    UsageError
+        When another run must begin and the earlier one still holds something.
+    """
+    config = file.config
     found = Journal.newest_run(state, config.name)
     cash = {symbol: float(config.broker.cash) for symbol in config.symbols}
-    if found is not None and found.ended_ms is None:
-        if (found.mode, found.exchange) != (venue.mode, venue.exchange):
-            changed = [f"it traded {found.mode} on {found.exchange}, now {venue.mode} on {venue.exchange}"]
-        else:
-            changed = run_differences(found.inputs["config"], config.to_dict())
-        if not changed and not new_run:
-            journal = Journal(state, found)
-            return OpenedRun(found, journal, _pinned(state, home, found, choices, cache, notes), False, tuple(notes))
-        cash = _close(state, found, changed, cash, now_ms())
-        notes.append("the earlier run is closed; this one begins with its cash")
-    run, series = _new(file, venue, choices, cash, now_ms())
-    begin_run(state, run, series)
-    _note_models(state, run, choices)
-    return OpenedRun(run, Journal(state, run), _scheduled(choices), True, tuple(notes))
+    if found is None or found.ended_ms is not None:
+        return RunPlan(None, False, cash)
+    if (found.mode, found.exchange) != (mode, exchange):
+        changed = [f"it traded {found.mode} on {found.exchange}, now {mode} on {exchange}"]
+        _cash_after(state, found, changed, cash)
+        return RunPlan(found, False, cash)
+    changed = run_differences(found.inputs["config"], config.to_dict())
+    if not changed and not new_run:
+        return RunPlan(found, True, found.cash)
+    return RunPlan(found, False, _cash_after(state, found, changed, cash))
 
 
 def choose_all(file: ConfigFile, home: Home, cache: PredictionCache | None = None) -> dict[str, Choice]:
@@ -138,10 +192,8 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return [(prefix, values)]
 
 
-def _close(
-    state: StateDatabase, run: RunRow, changed: list[str], cash: dict[str, float], now_ms: int
-) -> dict[str, float]:
-    """Close a run for another to begin, and return what its books hold in cash, by symbol."""
+def _cash_after(state: StateDatabase, run: RunRow, changed: list[str], cash: dict[str, float]) -> dict[str, float]:
+    """Return what the books of a run that is to be closed hold in cash, by symbol; it must hold nothing else."""
     journal = Journal(state, run)
     held = {symbol: held_by(journal, symbol) for symbol in run.cash}
     open_orders = [row.ticket.client_id for row in journal.undone()]
@@ -155,33 +207,31 @@ def _close(
             "(bot live-control close-all)"
         )
     ended = {symbol: run.cash[symbol] + _earned(journal, symbol) for symbol in run.cash}
-    end_run(state, run.run_id, now_ms)
     return {symbol: ended.get(symbol, start) for symbol, start in cash.items()}
 
 
 def held_by(journal: Journal, symbol: str) -> Decimal:
     """Return what the executions of a run leave of a symbol's base currency."""
-    total = Decimal(0)
-    for side, trade in journal.traded(symbol):
-        total += trade.size if side == "buy" else -trade.size
-        if symbol.startswith(trade.fee_asset):
-            total -= trade.fee
-    return total
+    return journal.held(symbol)
 
 
 def _earned(journal: Journal, symbol: str) -> float:
     total = 0.0
     for side, trade in journal.traded(symbol):
         worth = float(trade.size) * float(trade.price)
-        total += (-worth if side == "buy" else worth) - (float(trade.fee) if symbol.endswith(trade.fee_asset) else 0.0)
+        is_quote = symbol.endswith(trade.fee_asset) or trade.fee_asset == quote_of(symbol)
+        total += (-worth if side == "buy" else worth) - (float(trade.fee) if is_quote else 0.0)
     return total
 
 
 def _new(
-    file: ConfigFile, venue: Venue, choices: dict[str, Choice], cash: dict[str, float], now_ms: int
+    file: ConfigFile, home: Home, venue: Venue, choices: dict[str, Choice], cash: dict[str, float], now_ms: int
 ) -> tuple[RunRow, dict[str, Any]]:
     config = file.config
-    series = {symbol: venue.warm_up(symbol, choice) for symbol, choice in choices.items()}
+    series = {}
+    for symbol, choice in choices.items():
+        warm, first_ms = venue.warm_up(symbol, choice)
+        series[symbol] = attach_to(warm, [bound.engine for bound in choice.models], home.candles), first_ms
     baseline: dict[str, str] = {}
     if venue.trades:
         try:
@@ -235,7 +285,7 @@ def _schedule(bound: BoundModel, engines: list[tuple[int | None, PredictionEngin
     return replace(bound, engine=schedule_engines(engines))
 
 
-def _pinned(
+def pinned_choices(
     state: StateDatabase,
     home: Home,
     run: RunRow,
@@ -263,7 +313,8 @@ def _pinned(
                 newest = open_version(registry, str(row["version"]), file_timeframe=run.inputs["config"]["timeframe"])
                 if newest.digest != row["digest"]:
                     raise UsageError(f"{row['version']} is not the bundle that the run used: its digest has changed")
-                engines.append((int(row["from_ms"]) or None, open_engine(newest, cache=cache)))
+                engine = open_engine(newest, cache=cache, expires_after_ms=bound.engine.expires_after_ms)
+                engines.append((int(row["from_ms"]) or None, engine))
             if bound.model is not None and newest is not None and bound.model.digest != newest.digest:
                 notes.append(
                     f"{symbol}: the run goes on with {newest}; {bound.model} is what {bound.reference} means now "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
 from bot.errors import BrokerError
 
-__all__ = ["Execution", "Guard", "OrderReport", "Ticket", "bot_tag", "client_id", "pair_id"]
+__all__ = ["Execution", "Guard", "OrderReport", "Ticket", "bot_tag", "client_id", "pair_id", "triggered"]
 
 Side = Literal["buy", "sell"]
 Kind = Literal["market", "limit", "stop", "stop_limit"]
@@ -189,3 +189,12 @@ class OrderReport:
     def is_done(self) -> bool:
         """Whether nothing of it can be traded any more."""
         return self.status != "open"
+
+
+def triggered(ticket: Ticket) -> Ticket:
+    """Return what a stop becomes once the price has passed it: an order at the market, or at its limit.
+
+    An exchange refuses a stop that has been passed when it arrives; the decision, and so its client id, stays the same.
+    """
+    kind: Kind = "market" if ticket.price is None else "limit"
+    return replace(ticket, kind=kind, stop_price=None)

@@ -6,26 +6,26 @@ import json
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bot.assembly import join
-from bot.broker.fees import FeeSchedule
 from bot.decisions import record_decisions
 from bot.errors import BotError
-from bot.live.broker import CCXTBroker
+from bot.live.assembling import assemble_recorded
+from bot.live.dry import DryRunBroker
 from bot.live.gates import Gates
-from bot.live.journal_rows import read_series
+from bot.live.journal_rows import decision_digest
 from bot.live.kill_switch import KillSwitch
-from bot.live.ledger import DryRunBroker, ReplayDiffers
+from bot.live.ledger import ReplayDiffers
 from bot.live.opening import held_by, note_model, open_version
 from bot.live.orders import bot_tag
 from bot.live.reconcile import account_problems
 from bot.live.reporting import StatusBoard
 from bot.live.store import CCXTStore
 from bot.live.streams import Streams
-from bot.market.store import StoredSeries
+from bot.market.side_series import side_value
 from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
@@ -103,8 +103,13 @@ class LiveRun:
             settings=venue.settings,
             forbids=self.gates.forbids,
             on_event=self._on_event,
+            side_value=self._side_value,
             now_ms=now_ms,
         )
+        self._side_values = {
+            symbol: side_value([bound.engine for bound in choice.models], home.candles, file.config.timeframe)
+            for symbol, choice in opened.choices.items()
+        }
         self.store.on_ready = self._on_ready
         self._streams: Streams | None = None
         self._audited = time.monotonic()
@@ -222,43 +227,26 @@ class LiveRun:
     # ---- assembling
 
     def _assemble(self, symbol: str, choice: Any) -> Assembly:
-        config = self.file.config
-        series = read_series(self._state, self.run.run_id, symbol)
-        history = series.history
-        feed = self.store.getdata(
-            candles=history, symbol=symbol, late=series.late, facts=self.journal.all_facts(symbol)
-        )
         rules = self.venue.gateway.markets[symbol].rules
-        kind = CCXTBroker if self.venue.trades else DryRunBroker
-        broker = kind(
-            store=self.store,
-            rules=rules,
-            fees=FeeSchedule(config.broker.commission, in_kind=config.broker.fees_in_kind),
-            slippage=config.broker.slippage,
-            trade_from_ms=series.trade_from_ms,
-            tag=self.tag,
+        assembly = assemble_recorded(
+            self.file, self._state, self.run, self.store, symbol, choice, rules, tag=self.tag, trades=self.venue.trades
         )
-        broker.setcash(self.run.cash[symbol])
-        stored = StoredSeries(history, symbol, self.venue.exchange, history.digest, rules)
-        assembly = join(choice, self.file, symbol, stored, series.trade_from_ms, feed, broker, rules)
         record_decisions(assembly, self._sink(symbol))
         return assembly
 
+    def _side_value(self, symbol: str, open_ms: int) -> float | None:
+        value = self._side_values[symbol]
+        return None if value is None else value(open_ms)
+
     def _sink(self, symbol: str) -> Callable[[DecisionRow], None]:
-        known = {
-            int(row["open_ms"]): str(row["document"])
-            for row in self._state.rows(
-                "SELECT open_ms, document FROM live_decisions WHERE run_id = ? AND symbol = ?",
-                (self.run.run_id, symbol),
-            )
-        }
+        known = self.journal.decision_digests(symbol)
 
         def take(row: DecisionRow) -> None:
             document = json.dumps(row.to_dict(), separators=(",", ":"))
             before = known.pop(row.open_ms, None)
             if before is None:
                 self.journal.note_decision(symbol, row.open_ms, document)
-            elif before != document:
+            elif before != decision_digest(document):
                 self._on_event(
                     "errors", symbol, f"the replay decides otherwise at the bar {row.open_ms} than the journal"
                 )
@@ -322,8 +310,14 @@ class LiveRun:
     def close_all(self, reason: str) -> str:
         """Pause, cancel every order and sell what is held, at once; returns what was done."""
         self.pause(reason)
-        asked = [self.store.call(partial(self._close_out, symbol)) for symbol in self.assemblies]
+        asked = [self._ask_close(symbol) for symbol in self.assemblies]
         return "; ".join(str(future.result(timeout=120)) for future in asked)
+
+    def _ask_close(self, symbol: str) -> Future[str]:
+        broker = self.assemblies[symbol].broker
+        if isinstance(broker, DryRunBroker):
+            return broker.ask_close()
+        return self.store.call(partial(self._close_out, symbol))
 
     def _close_out(self, symbol: str) -> str:
         held = partial(held_by, self.journal, symbol)
@@ -335,6 +329,7 @@ class LiveRun:
         from registry.store import PredictionModelRegistry
 
         registry = PredictionModelRegistry(self.home.models, open_bundle)
+        expires_after_ms = self.file.config.models[role].expires_after_ms
         opened = {
             symbol: open_version(registry, text, file_timeframe=self.file.config.timeframe)
             for symbol, text in versions.items()
@@ -345,7 +340,7 @@ class LiveRun:
             for symbol, model in opened.items():
                 bound = next(each for each in self.assemblies[symbol].models if each.role == role)
                 from_ms = self.store.released_ms(symbol) + timeframe_ms(self.file.config.timeframe)
-                bound.engine.deploy(from_ms, open_engine(model))  # type: ignore[attr-defined]  # a schedule of engines
+                bound.engine.deploy(from_ms, open_engine(model, expires_after_ms=expires_after_ms))  # type: ignore[attr-defined]  # a schedule of engines
                 note_model(self._state, self.run.run_id, symbol, role, from_ms, model)
                 done.append(f"{symbol}: {model} answers {role} from the next bar on")
             return "; ".join(done)

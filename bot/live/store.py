@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["CCXTStore", "StoreSettings"]
 
 _LONGEST_BACKOFF_S = 30.0
+_DONE = {"buy": "bought", "sell": "sold"}
 _FRESH_S = 5.0  # a bar that was released longer ago may not be the newest any more
 
 
@@ -50,8 +51,12 @@ class StoreSettings:
         After how long without a bar that is due the connection counts as broken.
     sync_s : float
         How often open orders are looked at between two bars; 0 for only at each bar.
+    stop_s : float
+        How long, once asked to stop, to see through what was decided before; then the next start looks it up.
     desk : DeskSettings
         How long to wait for certainty about orders.
+    trades : bool
+        False where orders are simulated: the exchange is never asked for them.
     """
 
     poll_s: float = 0.5
@@ -59,7 +64,9 @@ class StoreSettings:
     gap_s: float = 60.0
     silence_s: float = 120.0
     sync_s: float = 5.0
+    stop_s: float = 20.0
     desk: DeskSettings = field(default_factory=DeskSettings)
+    trades: bool = True
 
 
 class CCXTStore:
@@ -103,7 +110,7 @@ class CCXTStore:
         settings: StoreSettings | None = None,
         forbids: Callable[[Ticket], str] = lambda _ticket: "",
         on_event: Callable[[str, str | None, str], None] = lambda _kind, _symbol, _text: None,
-        side_value: Callable[[str, int], float] | None = None,
+        side_value: Callable[[str, int], float | None] | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -117,8 +124,10 @@ class CCXTStore:
         self._now_ms, self._monotonic = now_ms, monotonic
         self._wake = threading.Condition()
         self._stopping = threading.Event()
+        self._give_up_at = 0.0
         self._ready: set[str] = set()
         self._tasks: deque[Callable[[], None]] = deque()
+        self._kept: dict[str, list[tuple[frozenset[str], Callable[[], None]]]] = {}
         self._feeds: dict[str, CCXTFeed] = {}
         self._arrivals: dict[str, Arrivals] = {}
         self._columns: dict[str, tuple[str, ...]] = {}
@@ -126,6 +135,7 @@ class CCXTStore:
         self._next_poll = 0.0
         self._next_sync = 0.0
         self._backoff_s = 0.0
+        self._silent_until: dict[str, float] = {}
         self._released: dict[str, tuple[int, float]] = {}
         self._is_live = False
         self.desk = Desk(
@@ -133,9 +143,9 @@ class CCXTStore:
             journal,
             rules,
             now_ms=now_ms,
-            pause=self._stopping.wait,
+            pause=self._pause,
             is_newest=self._is_newest,
-            on_fill=self._tell_fill,
+            on_fill=self.tell_fill,
             on_trouble=lambda kind, text: on_event(kind, None, text),
             settings=self.settings.desk,
         )
@@ -176,7 +186,9 @@ class CCXTStore:
     def stop(self) -> None:
         """Stop the thread; what was handed over before is seen through, unless the exchange does not answer."""
         with self._wake:
-            self._stopping.set()
+            if not self._stopping.is_set():
+                self._give_up_at = self._monotonic() + self.settings.stop_s
+                self._stopping.set()
             self._wake.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -185,6 +197,7 @@ class CCXTStore:
 
     def ready(self, symbol: str) -> None:
         """Take note that the strategy of a symbol is done with its newest bar."""
+        self._hand_over_kept(symbol)
         self.on_ready(symbol)
         with self._wake:
             self._ready.add(symbol)
@@ -192,19 +205,32 @@ class CCXTStore:
 
     def place(self, ticket: Ticket, withdrawn: Sequence[str] = ()) -> None:
         """Hand an order over; returns at once."""
-        self._hand_over(lambda: self.desk.place(ticket, withdrawn))
+        self._in_turn(ticket.symbol, lambda: self.desk.place(ticket, withdrawn))
+
+    def gate(self, ticket: Ticket) -> str:
+        """Return why an order may not be sent now, written down for a replay to refuse it too; empty when it may."""
+        reason = self.forbids(ticket)
+        if reason:
+            self.journal.gate(ticket, reason, self._now_ms())
+        return reason
 
     def place_guard(self, tickets: Sequence[Ticket], known_bar_ms: int) -> None:
-        """Hand a stop and target over; returns at once."""
+        """Keep a stop and target until the strategy is done with the bar: it may yet sell what they are to guard."""
         if tickets:
-            self._hand_over(lambda: self.desk.place_guard(tickets, known_bar_ms))
+            names = frozenset(ticket.client_id for ticket in tickets)
+            kept = self._kept.setdefault(tickets[0].symbol, [])
+            kept.append((names, lambda: self.desk.place_guard(tickets, known_bar_ms)))
 
-    def withdraw(self, orders: Sequence[str]) -> None:
-        """Hand orders over to be cancelled; returns at once."""
-        self._hand_over(lambda: self.desk.withdraw(orders))
+    def withdraw(self, orders: Sequence[str], symbol: str) -> None:
+        """Hand orders over to be cancelled, or forget those that were kept; returns at once."""
+        kept = self._kept.get(symbol, [])
+        kept[:] = [each for each in kept if not each[0].intersection(orders)]
+        self._in_turn(symbol, lambda: self.desk.withdraw(orders))
 
     def drop(self, symbol: str) -> None:
-        """Wait no longer for the strategy of a symbol: it has ended."""
+        """Wait no longer for the strategy of a symbol: it has ended; what it wanted last is seen through."""
+        self._hand_over_kept(symbol)
+        self._hand_over_kept(symbol)
         with self._wake:
             self._feeds.pop(symbol, None)
             self._arrivals.pop(symbol, None)
@@ -243,6 +269,17 @@ class CCXTStore:
 
     # ---- the thread
 
+    def _in_turn(self, symbol: str, task: Callable[[], None]) -> None:
+        """Hand a task over, after those of its symbol that are kept."""
+        if kept := self._kept.get(symbol):
+            kept.append((frozenset(), task))
+        else:
+            self._hand_over(task)
+
+    def _hand_over_kept(self, symbol: str) -> None:
+        for _, task in self._kept.pop(symbol, ()):
+            self._hand_over(task)
+
     def _hand_over(self, task: Callable[[], None]) -> None:
         with self._wake:
             self._tasks.append(task)
@@ -253,11 +290,11 @@ class CCXTStore:
             while not self._stopping.is_set():
                 task = self._next_task()
                 if task is not None:
-                    task()
+                    self._do(task)
                 elif not self._stopping.is_set():
                     self._work()
             while self._tasks:  # what strategies decided before the stop
-                self._tasks.popleft()()
+                self._do(self._tasks.popleft())
             self.journal.flush()
         except Stopped:
             pass
@@ -266,6 +303,24 @@ class CCXTStore:
         finally:
             for feed in self._feeds.values():
                 feed.deliver(Notice(None, "stopped"))
+
+    def _do(self, task: Callable[[], None]) -> None:
+        """Do what was handed over; what the exchange does not tell of is left to the next look at open orders."""
+        try:
+            task()
+        except AccessDenied:
+            raise
+        except (NoAnswer, Refused) as error:
+            self._note("errors", None, str(error))
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait; tell whether there is no time left, because the bot is asked to stop."""
+        if not self._stopping.wait(seconds):
+            return False
+        left = self._give_up_at - self._monotonic()
+        if left > 0:
+            time.sleep(min(seconds, left))
+        return left <= 0
 
     def _next_task(self) -> Callable[[], None] | None:
         """Return the next thing to do; None when it is time to look at the exchange."""
@@ -280,7 +335,7 @@ class CCXTStore:
             return self._tasks.popleft()
 
     def _next_sync_due(self) -> float:
-        idle = self._is_live and self.settings.sync_s and self.journal.undone()
+        idle = self._is_live and self.settings.sync_s and self.settings.trades and self.journal.undone()
         return self._next_sync if idle else self._monotonic() + 3600.0
 
     def _work(self) -> None:
@@ -297,12 +352,28 @@ class CCXTStore:
             self._broken(error)
 
     def _poll(self) -> None:
+        failed: NoAnswer | BrokenCandles | Refused | None = None
         for symbol, arrivals in list(self._arrivals.items()):
-            if arrivals.needs_more:
+            if not arrivals.needs_more or self._monotonic() < self._silent_until.get(symbol, 0.0):
+                continue
+            try:
                 self._ask(symbol, arrivals)
+            except AccessDenied:
+                raise
+            except (NoAnswer, BrokenCandles) as error:
+                failed = error
+            except Refused as error:  # of a symbol that has vanished; the others go on
+                if error.wait_s is not None:
+                    failed = error
+                    continue
+                if symbol not in self._silent_until:
+                    self._note("errors", symbol, f"{symbol}: the exchange gives no candles: {error}")
+                self._silent_until[symbol] = self._monotonic() + _LONGEST_BACKOFF_S
         if self._release():
             self._next_poll = self._monotonic()
             return
+        if failed is not None:
+            raise failed
         if not self._is_live and not any(arrivals.has_bar for arrivals in self._arrivals.values()):
             self._go_live()
         self._next_poll = self._monotonic() + self._until_due_s()
@@ -312,6 +383,7 @@ class CCXTStore:
         for text in arrivals.take(candles, self._columns[symbol], self._monotonic()):
             self._note("data", symbol, text)
         self._backoff_s = 0.0
+        self._silent_until.pop(symbol, None)
         if self.connection != "live" and self._is_live:
             self._go_live()
 
@@ -320,12 +392,14 @@ class CCXTStore:
         having = {symbol: arrivals for symbol, arrivals in self._arrivals.items() if arrivals.has_bar}
         if not having:
             return False
-        waiting = [symbol for symbol, arrivals in self._arrivals.items() if not arrivals.has_bar]
-        if waiting and not all(self._arrivals[symbol].gave_up(self._monotonic()) for symbol in waiting):
-            return False
         open_ms = min(arrivals.next_open_ms for arrivals in having.values())
+        now = self._monotonic()
+        waiting = [each for each in self._arrivals.values() if not each.has_bar and not each.is_past(open_ms)]
+        patience = [each.gave_up(now) for each in waiting]  # a list: the clock of each one runs
+        if not all(patience):
+            return False
         chosen = {symbol: arrivals for symbol, arrivals in having.items() if arrivals.next_open_ms == open_ms}
-        for symbol in chosen:
+        for symbol in chosen if self.settings.trades else ():
             self._tell_foreign(symbol, self.desk.sync(symbol))
         for symbol, arrivals in chosen.items():
             is_late = arrivals.has_newer
@@ -346,8 +420,16 @@ class CCXTStore:
 
     def _sync_all(self) -> None:
         self._next_sync = self._monotonic() + self.settings.sync_s
-        for symbol in self._feeds:
-            self._tell_foreign(symbol, self.desk.sync(symbol))
+        failed: NoAnswer | Refused | None = None
+        for symbol in list(self._feeds):
+            try:
+                self._tell_foreign(symbol, self.desk.sync(symbol))
+            except AccessDenied:
+                raise
+            except (NoAnswer, Refused) as error:  # the other symbols are looked at all the same
+                failed = error
+        if failed is not None:
+            raise failed
 
     def _until_due_s(self) -> float:
         """Return how long to wait before the next question."""
@@ -380,27 +462,36 @@ class CCXTStore:
     def _is_newest(self, ticket: Ticket) -> bool:
         """Tell whether no bar after the one of a decision has closed; asks where that is not certain."""
         open_ms, at = self._released.get(ticket.symbol, (ticket.bar_ms, float("-inf")))
-        if open_ms > ticket.bar_ms or self._arrivals[ticket.symbol].has_bar:
+        arrivals = self._arrivals.get(ticket.symbol)  # None once the strategy has ended
+        if open_ms > ticket.bar_ms or (arrivals is not None and arrivals.has_bar):
             return False
         if self._monotonic() - at <= _FRESH_S:
             return True
+        pause = 0.05
         while True:
+            wait = 0.0
             try:
                 newest = self.gateway.candles(ticket.symbol, self.timeframe, limit=2)
+                if len(newest) >= 2:
+                    self._released[ticket.symbol] = (open_ms, self._monotonic())
+                    return int(newest.open_ms[-2]) <= ticket.bar_ms
             except AccessDenied:
                 raise
-            except (NoAnswer, Refused) as error:
-                if self._stopping.wait(max(0.1, error.wait_s or 0.0)):
-                    raise Stopped from error
-                continue
-            if len(newest) < 2:
-                continue
-            self._released[ticket.symbol] = (open_ms, self._monotonic())
-            return int(newest.open_ms[-2]) <= ticket.bar_ms
+            except NoAnswer as error:
+                wait = error.wait_s
+            except Refused as error:
+                if error.wait_s is None:  # no such symbol any more: the order will be refused, too
+                    return True
+                wait = error.wait_s
+            if self._pause(max(pause, wait)):
+                raise Stopped
+            pause = min(2 * pause, 1.0)
 
-    def _tell_fill(self, ticket: Ticket, trades: Sequence[Execution]) -> None:
+    def tell_fill(self, ticket: Ticket, trades: Sequence[Execution]) -> None:
+        """Tell whoever listens of new executions."""
         for trade in trades:
-            text = f"{ticket.side} {trade.size} {ticket.symbol} at {trade.price} ({ticket.role})"
+            size, price = trade.size.normalize(), trade.price.normalize()
+            text = f"{_DONE[ticket.side]} {size:f} {ticket.symbol} at {price:f} ({ticket.role})"
             self._on_event("fills", ticket.symbol, text)
 
     def _tell_foreign(self, symbol: str, orders: Sequence[str]) -> None:

@@ -55,6 +55,8 @@ class Venue:
         Access to it.
     trades : bool
         False where orders are filled by the bars, not by the exchange.
+    lives_here : bool
+        Whether the exchange runs inside this process.
     """
 
     gateway: Gateway
@@ -65,6 +67,7 @@ class Venue:
     endpoint: str | None = None
     keys: Keys | None = None
     trades: bool = True
+    lives_here: bool = False
 
 
 def real_venue(file: ConfigFile, environment: Mapping[str, str] | None = None) -> Venue:
@@ -83,7 +86,7 @@ def real_venue(file: ConfigFile, environment: Mapping[str, str] | None = None) -
         gateway=gateway,
         exchange=live.exchange,
         mode="real" if live.mode == "real" else "dry",
-        settings=StoreSettings(),
+        settings=StoreSettings(trades=live.mode == "real"),
         warm_up=_from_exchange(gateway, file.config.timeframe),
         endpoint=live.endpoint,
         keys=keys,
@@ -112,6 +115,8 @@ def embedded_server(
     rules: Mapping[str, ExchangeRules],
     start_ms: int,
     clock: Clock | None = None,
+    *,
+    cash: Decimal | None = None,
     **options: Any,
 ) -> ExchangeServer:
     """Return a local exchange inside this process, on the terms of the config's broker; it is not started yet.
@@ -124,6 +129,8 @@ def embedded_server(
         Market time at the start.
     clock
         Lockstep by default.
+    cash
+        Of the account; by default the config's for each symbol.
     options
         For ``ExchangeServer``.
     """
@@ -138,8 +145,8 @@ def embedded_server(
     listings = [
         Listing(*pair_of(symbol, quote), close_after(series), rules[symbol]) for symbol, series in candles.items()
     ]
-    cash = Decimal(repr(broker.cash)) * len(candles)
-    terms = Terms(cash, FeeSchedule(broker.commission, in_kind=broker.fees_in_kind), broker.slippage, start_ms)
+    total = Decimal(repr(broker.cash)) * len(candles) if cash is None else cash
+    terms = Terms(total, FeeSchedule(broker.commission, in_kind=broker.fees_in_kind), broker.slippage, start_ms)
     return ExchangeServer(open_exchange(listings, terms), clock=clock, **options)
 
 
@@ -156,7 +163,7 @@ def embedded_venue(server: ExchangeServer, series: Mapping[str, tuple[Candles, i
         Whether its market waits for the bot.
     """
     venue = attached_venue(server.url, Keys("key", "secret"), "", "lockstep" if lockstep else "accelerated")
-    return replace(venue, warm_up=lambda symbol, _choice: series[symbol])
+    return replace(venue, warm_up=lambda symbol, _choice: series[symbol], lives_here=True)
 
 
 def close_after(candles: Candles) -> Candles:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from bot.live.opening import choose_all, open_run
 from bot.live.runner import LiveRun
 from bot.live.venue import embedded_server, embedded_venue
 from bot.parity.compare import Comparison, compare_rows
+from bot.parity.recorded import decision_rows
+from bot.parity.replay import replay_run
 from bot.state import StateDatabase
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from bot.assembly import Assembly
     from bot.config.loader import ConfigFile
+    from bot.decision_rows import DecisionRow
     from bot.exchange.server import ExchangeServer
     from bot.home import Home
 
@@ -42,6 +46,8 @@ class ParityRun:
     symbols : tuple of Comparison
     account : tuple of (asset, ledger, exchange)
         What the books and the exchange hold at the end, as texts, where they differ by more than 1e-8 a fill.
+    replayed : tuple of Comparison
+        The live side's rows against those that a restart would decide, from what it wrote down alone.
     bars_per_second : float
         Of the live side.
     requests : int
@@ -50,13 +56,14 @@ class ParityRun:
 
     symbols: tuple[Comparison, ...]
     account: tuple[tuple[str, str, str], ...]
+    replayed: tuple[Comparison, ...]
     bars_per_second: float
     requests: int
 
     @property
     def is_identical(self) -> bool:
         """Whether nothing differs."""
-        return all(each.is_identical for each in self.symbols) and not self.account
+        return all(each.is_identical for each in (*self.symbols, *self.replayed)) and not self.account
 
     @property
     def orders(self) -> int:
@@ -77,13 +84,13 @@ def run_parity(
         When the strategy fails, or the live side does.
     """
     progress(0.0, "Reading candles and models")
-    file = with_finest_rules(file, home)
+    file = _patient(with_finest_rules(file, home))
     backtests: dict[str, Assembly] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
     for symbol in file.config.symbols:
         assembly = assemble_backtest(file, symbol, home)
         kept = rows[symbol] = []
-        record_decisions(assembly, lambda row, kept=kept: kept.append(row.to_dict()))  # type: ignore[misc]
+        record_decisions(assembly, lambda row, kept=kept: kept.append(_as_json(row)))  # type: ignore[misc]
         _check_grid(file, assembly)
         backtests[symbol] = assembly
     for number, assembly in enumerate(backtests.values()):
@@ -111,18 +118,18 @@ def run_parity(
             seconds = time.perf_counter() - began
             venue.gateway.close()
             compared = tuple(
-                compare_rows(symbol, rows[symbol], _recorded(state, live.run.run_id, symbol)) for symbol in candles
+                compare_rows(symbol, rows[symbol], decision_rows(state, live.run.run_id, symbol)) for symbol in candles
             )
+            progress(0.95, "Replay of what the live side wrote down")
+            replayed = replay_run(state, live.run, home, folder=Path(file.path).resolve().parent).symbols
         account = _account(live, server)
         requests = int(server.requests[-1]["number"])
     bars = sum(len(kept) for kept in rows.values())
-    return ParityRun(compared, account, bars / seconds, requests)
+    return ParityRun(compared, account, replayed, bars / seconds, requests)
 
 
 def with_finest_rules(file: ConfigFile, home: Home) -> ConfigFile:
     """Return the config with a tick and a lot of 1e-8 where neither it nor the store states one: both sides then count so."""
-    from dataclasses import replace
-
     from bot.series import exchange_rules, read_series
 
     broker = file.config.broker
@@ -134,6 +141,12 @@ def with_finest_rules(file: ConfigFile, home: Home) -> ConfigFile:
         return file
     config = file.config.model_copy(update={"broker": broker.model_copy(update=missing)})
     return replace(file, config=config)
+
+
+def _patient(file: ConfigFile) -> ConfigFile:
+    """Return the config without a limit of errors an hour: in lockstep an hour of ours is a year of the market."""
+    live = file.config.live.model_copy(update={"max_errors": sys.maxsize})
+    return replace(file, config=file.config.model_copy(update={"live": live}))
 
 
 def _check_grid(file: ConfigFile, assembly: Assembly) -> None:
@@ -163,13 +176,10 @@ def _wait(live: LiveRun, start_ms: int, last_ms: int, progress: Callable[[float,
     live.wait()
 
 
-def _recorded(state: StateDatabase, run_id: str, symbol: str) -> list[dict[str, Any]]:
-    return [
-        json.loads(row["document"])
-        for row in state.rows(
-            "SELECT document FROM live_decisions WHERE run_id = ? AND symbol = ? ORDER BY open_ms", (run_id, symbol)
-        )
-    ]
+def _as_json(row: DecisionRow) -> dict[str, Any]:
+    """Return a row as the live side's comes back from its journal: plain numbers, texts and lists."""
+    found: dict[str, Any] = json.loads(json.dumps(row.to_dict()))
+    return found
 
 
 def _account(live: LiveRun, server: ExchangeServer) -> tuple[tuple[str, str, str], ...]:

@@ -120,7 +120,7 @@ file = config("2018-01-10", "2018-02-12", "restart")
 home = Home(Path({home!r}))
 from bot.series import read_series
 candles = read_series(file, "SYNTH", home).candles
-with lockstep_bot(file, home, Path({state!r}), start_ms=int(candles.open_ms[0]) + 40 * 86_400_000) as (run, server, _):
+with lockstep_bot(file, home, Path({state!r}), start_ms=int(candles.open_ms[0]) + 39 * 86_400_000) as (run, server, _):
     run.store.desk.recover = lambda: None  # the exchange of this process is another one: nothing to ask it
     run.prepare()
     run.start()
