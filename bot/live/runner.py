@@ -6,26 +6,22 @@ import json
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
-from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bot.decisions import record_decisions
 from bot.errors import BotError
 from bot.live.assembling import assemble_recorded
-from bot.live.dry import DryRunBroker
 from bot.live.gates import Gates
 from bot.live.journal_rows import decision_digest
 from bot.live.kill_switch import KillSwitch
 from bot.live.ledger import ReplayDiffers
-from bot.live.opening import held_by, note_model, open_version
+from bot.live.operator import Operator
 from bot.live.orders import bot_tag
-from bot.live.reconcile import account_problems
 from bot.live.reporting import StatusBoard
 from bot.live.store import CCXTStore
 from bot.live.streams import Streams
 from bot.market.side_series import side_value
+from ml.candles import format_ms
 from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
@@ -35,7 +31,7 @@ if TYPE_CHECKING:
     from bot.config.loader import ConfigFile
     from bot.decision_rows import DecisionRow
     from bot.home import Home
-    from bot.live.control import Command, Control
+    from bot.live.control import Control
     from bot.live.opening import OpenedRun
     from bot.live.status import LiveStatus
     from bot.live.venue import Venue
@@ -45,7 +41,6 @@ __all__ = ["LiveRun"]
 
 _TICK_S = 0.1
 _PUBLISH_S = 1.0
-_AUDIT_S = 60.0
 
 
 class LiveRun:
@@ -81,7 +76,7 @@ class LiveRun:
     ) -> None:
         self.file, self.home, self.venue, self.opened = file, home, venue, opened
         self.run, self.journal = opened.run, opened.journal
-        self._state, self.now_ms, self._on_alert, self._last_bar_ms = state, now_ms, on_alert, last_bar_ms
+        self._state, self.now_ms, self.on_alert, self._last_bar_ms = state, now_ms, on_alert, last_bar_ms
         self.tag = bot_tag(self.run.bot, self.run.run_id)
         self._stop_reason = ""
         self._stop = threading.Event()
@@ -102,7 +97,7 @@ class LiveRun:
             rules={symbol: market.rules for symbol, market in venue.gateway.markets.items()},
             settings=venue.settings,
             forbids=self.gates.forbids,
-            on_event=self._on_event,
+            on_event=self.on_event,
             side_value=self._side_value,
             now_ms=now_ms,
         )
@@ -112,12 +107,10 @@ class LiveRun:
         }
         self.store.on_ready = self._on_ready
         self._streams: Streams | None = None
-        self._audited = time.monotonic()
-        self._doubts: list[str] = []
         self.board = StatusBoard(self)
         self.assemblies: dict[str, Assembly] = {}
         self._threads: list[threading.Thread] = []
-        self._killed = False
+        self.operator = Operator(self, state)
 
     def prepare(self) -> None:
         """Learn the fate of every order of an earlier life, and put feeds, brokers and strategies together.
@@ -174,9 +167,8 @@ class LiveRun:
         published = 0.0
         while not self._stop.wait(_TICK_S):
             for command in control.pending():
-                self._obey(control, command)
-            self._look_at_switch()
-            self._look_at_account()
+                self.operator.obey(control, command)
+            self.operator.look_around()
             if self._failures or self.store.failure is not None or not any(t.is_alive() for t in self._threads):
                 break
             if time.monotonic() - published >= _PUBLISH_S or self.board.is_fresh:
@@ -195,6 +187,7 @@ class LiveRun:
 
     def close(self) -> None:
         """Stop strategies and store, and wait for them; what was decided is sent first."""
+        self.operator.close()
         if self._streams is not None:
             self._streams.stop()
         for assembly in self.assemblies.values():
@@ -240,16 +233,17 @@ class LiveRun:
 
     def _sink(self, symbol: str) -> Callable[[DecisionRow], None]:
         known = self.journal.decision_digests(symbol)
+        told: list[int] = []
 
         def take(row: DecisionRow) -> None:
             document = json.dumps(row.to_dict(), separators=(",", ":"))
             before = known.pop(row.open_ms, None)
             if before is None:
                 self.journal.note_decision(symbol, row.open_ms, document)
-            elif before != decision_digest(document):
-                self._on_event(
-                    "errors", symbol, f"the replay decides otherwise at the bar {row.open_ms} than the journal"
-                )
+            elif before != decision_digest(document) and not told:
+                told.append(row.open_ms)
+                when = format_ms(row.open_ms)
+                self.on_event("errors", symbol, f"from {when} on the replay decides otherwise than the journal says")
             self.board.take(symbol, row)
 
         return take
@@ -282,123 +276,20 @@ class LiveRun:
                     "not place it. Code, config, model or candles have changed since; nothing is sent"
                 )
 
-    # ---- events and commands
+    # ---- events
 
-    def _on_event(self, kind: str, symbol: str | None, text: str) -> None:
+    def on_event(self, kind: str, symbol: str | None, text: str) -> None:
+        """Take something that happened in any thread: show it, count it, tell whoever wants to know."""
         words = text if symbol is None or symbol in text else f"{symbol}: {text}"
         self.board.event(words)
         if kind == "foreign":
             self.gates.explain(f"orders of {symbol}", words)
-            self._on_alert("errors", words)
+            self.on_alert("errors", words)
             return
         if kind in {"errors", "disconnects"} and self.gates.error():
-            self.pause(self.gates.paused)
+            self.operator.pause(self.gates.paused)
         if kind != "data":
-            self._on_alert(kind, words)
-
-    def pause(self, reason: str) -> None:
-        """Forbid entries until ``resume``; this survives a restart."""
-        self.gates.pause(reason)
-        self.journal.event("pause", reason, self.now_ms())
-        self._on_alert("protections", f"paused: {reason}")
-
-    def resume(self) -> None:
-        """Allow entries again."""
-        self.gates.resume()
-        self.journal.event("resume", "", self.now_ms())
-
-    def close_all(self, reason: str) -> str:
-        """Pause, cancel every order and sell what is held, at once; returns what was done."""
-        self.pause(reason)
-        asked = [self._ask_close(symbol) for symbol in self.assemblies]
-        return "; ".join(str(future.result(timeout=120)) for future in asked)
-
-    def _ask_close(self, symbol: str) -> Future[str]:
-        broker = self.assemblies[symbol].broker
-        if isinstance(broker, DryRunBroker):
-            return broker.ask_close()
-        return self.store.call(partial(self._close_out, symbol))
-
-    def _close_out(self, symbol: str) -> str:
-        held = partial(held_by, self.journal, symbol)
-        return self.store.desk.close_out(symbol, held, self.store.released_ms(symbol), self.tag)
-
-    def deploy(self, role: str, versions: dict[str, str]) -> str:
-        """Let other versions answer a role from the next bar on; returns what was done."""
-        from ml.engines import open_bundle, open_engine
-        from registry.store import PredictionModelRegistry
-
-        registry = PredictionModelRegistry(self.home.models, open_bundle)
-        expires_after_ms = self.file.config.models[role].expires_after_ms
-        opened = {
-            symbol: open_version(registry, text, file_timeframe=self.file.config.timeframe)
-            for symbol, text in versions.items()
-        }
-
-        def take_over() -> str:
-            done = []
-            for symbol, model in opened.items():
-                bound = next(each for each in self.assemblies[symbol].models if each.role == role)
-                from_ms = self.store.released_ms(symbol) + timeframe_ms(self.file.config.timeframe)
-                bound.engine.deploy(from_ms, open_engine(model, expires_after_ms=expires_after_ms))  # type: ignore[attr-defined]  # a schedule of engines
-                note_model(self._state, self.run.run_id, symbol, role, from_ms, model)
-                done.append(f"{symbol}: {model} answers {role} from the next bar on")
-            return "; ".join(done)
-
-        answer = str(self.store.call(take_over).result(timeout=60))
-        self.journal.event("deploy-model", answer, self.now_ms())
-        return answer
-
-    def _obey(self, control: Control, command: Command) -> None:
-        self.board.event(f"command: {command.verb}")
-        try:
-            answer = self._carry_out(command)
-        except Exception as error:  # noqa: BLE001 - whoever sent it is told
-            control.finish(command, ok=False, answer=str(error) or type(error).__name__)
-            return
-        control.finish(command, ok=True, answer=answer)
-
-    def _carry_out(self, command: Command) -> str:
-        if command.verb == "pause":
-            self.pause("by command")
-            return "paused: no position is opened; open ones keep their stops"
-        if command.verb == "resume":
-            self.resume()
-            still = self.gates.protections()
-            return "resumed" + (f"; still in force: {'; '.join(still)}" if still else "")
-        if command.verb == "close-all":
-            return self.close_all("closed by command")
-        if command.verb == "deploy-model":
-            return self.deploy(str(command.arguments["role"]), dict(command.arguments["versions"]))
-        self.stop("by command")
-        return "stopping; resting stops stay on the exchange"
-
-    def _look_at_switch(self) -> None:
-        kill = KillSwitch(self.home.root).read()
-        if kill.is_on and kill.closes and not self._killed:
-            self._killed = True
-            self.board.event(self.close_all(f"kill switch: {kill.reason}"))
-        elif not kill.is_on:
-            self._killed = False
-
-    def _look_at_account(self) -> None:
-        """Have the account compared with the journal every minute; what is unexplained twice in a row forbids entries."""
-        if not (self.venue.trades and self.venue.settings.sync_s) or time.monotonic() - self._audited < _AUDIT_S:
-            return
-        self._audited = time.monotonic()
-        self.store.call(self._audit)
-
-    def _audit(self) -> None:
-        for symbol in self.assemblies:
-            self.store.desk.sync(symbol)
-        baseline = {asset: Decimal(amount) for asset, amount in self.run.baseline.items()}
-        problems = account_problems(self.venue.gateway, self.journal, baseline)
-        certain = problems if problems == self._doubts else []  # an order may have been filled while we asked
-        self._doubts = problems
-        if certain and self.gates.explain("account", f"{'; '.join(certain)}: nobody of ours did that"):
-            self._on_event("errors", None, f"the account changed by another hand: {'; '.join(certain)}")
-        elif not problems:
-            self.gates.explain("account", "")
+            self.on_alert(kind, words)
 
     def _state_word(self) -> str:
         if self._stop.is_set():

@@ -1,0 +1,158 @@
+"""What the operator does to a running bot, by commands and by the kill switch, and the look at the account now and then."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bot.live.dry import DryRunBroker
+from bot.live.kill_switch import KillSwitch
+from bot.live.opening import held_by, note_model, open_version
+from bot.live.reconcile import account_problems
+from ml.engines import open_bundle, open_engine
+from registry.names import timeframe_ms
+from registry.store import PredictionModelRegistry
+
+if TYPE_CHECKING:
+    from bot.live.control import Command, Control
+    from bot.live.runner import LiveRun
+    from bot.state import StateDatabase
+
+__all__ = ["Operator"]
+
+_AUDIT_S = 60.0
+
+
+class Operator:
+    """Carries out commands, one after the other.
+
+    Parameters
+    ----------
+    run
+        The bot.
+    state
+        Where deployed versions are written down.
+    """
+
+    def __init__(self, run: LiveRun, state: StateDatabase) -> None:
+        self._run, self._state = run, state
+        self._switch = KillSwitch(run.home.root)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="operator")
+        self._killed = False
+        self._audited = time.monotonic()
+        self._doubts: list[str] = []
+
+    def close(self) -> None:
+        """Take no more commands; the one that is carried out is finished."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def pause(self, reason: str) -> None:
+        """Forbid entries until ``resume``; this survives a restart."""
+        self._run.gates.pause(reason)
+        self._run.journal.event("pause", reason, self._run.now_ms())
+        self._run.on_alert("protections", f"paused: {reason}")
+
+    def resume(self) -> None:
+        """Allow entries again."""
+        self._run.gates.resume()
+        self._run.journal.event("resume", "", self._run.now_ms())
+
+    def close_all(self, reason: str) -> str:
+        """Pause, cancel every order and sell what is held, at once; returns what was done."""
+        self.pause(reason)
+        asked = [self._ask_close(symbol) for symbol in self._run.assemblies]
+        return "; ".join(str(future.result(timeout=120)) for future in asked)
+
+    def _ask_close(self, symbol: str) -> Future[str]:
+        broker = self._run.assemblies[symbol].broker
+        if isinstance(broker, DryRunBroker):
+            return broker.ask_close()
+        return self._run.store.call(partial(self._close_out, symbol))
+
+    def _close_out(self, symbol: str) -> str:
+        held = partial(held_by, self._run.journal, symbol)
+        return self._run.store.desk.close_out(symbol, held, self._run.store.released_ms(symbol), self._run.tag)
+
+    def deploy(self, role: str, versions: dict[str, str]) -> str:
+        """Let other versions answer a role from the next bar on; returns what was done."""
+        registry = PredictionModelRegistry(self._run.home.models, open_bundle)
+        expires_after_ms = self._run.file.config.models[role].expires_after_ms
+        opened = {
+            symbol: open_version(registry, text, file_timeframe=self._run.file.config.timeframe)
+            for symbol, text in versions.items()
+        }
+
+        def take_over() -> str:
+            done = []
+            for symbol, model in opened.items():
+                bound = next(each for each in self._run.assemblies[symbol].models if each.role == role)
+                from_ms = self._run.store.released_ms(symbol) + timeframe_ms(self._run.file.config.timeframe)
+                schedule: Any = bound.engine
+                schedule.deploy(from_ms, open_engine(model, expires_after_ms=expires_after_ms))
+                note_model(self._state, self._run.run.run_id, symbol, role, from_ms, model)
+                done.append(f"{symbol}: {model} answers {role} from the next bar on")
+            return "; ".join(done)
+
+        answer = str(self._run.store.call(take_over).result(timeout=60))
+        self._run.journal.event("deploy-model", answer, self._run.now_ms())
+        return answer
+
+    def obey(self, control: Control, command: Command) -> None:
+        """Carry out a command in the operator's own thread, so that the bot goes on telling its state, and answer it."""
+        self._run.board.event(f"command: {command.verb}")
+        self._worker.submit(self._answer, control, command)
+
+    def _answer(self, control: Control, command: Command) -> None:
+        try:
+            answer = self._carry_out(command)
+        except Exception as error:  # noqa: BLE001 - whoever sent it is told
+            control.finish(command, ok=False, answer=str(error) or type(error).__name__)
+            return
+        control.finish(command, ok=True, answer=answer)
+
+    def _carry_out(self, command: Command) -> str:
+        if command.verb == "pause":
+            self.pause("by command")
+            return "paused: no position is opened; open ones keep their stops"
+        if command.verb == "resume":
+            self.resume()
+            still = self._run.gates.protections()
+            return "resumed" + (f"; still in force: {'; '.join(still)}" if still else "")
+        if command.verb == "close-all":
+            return self.close_all("closed by command")
+        if command.verb == "deploy-model":
+            return self.deploy(str(command.arguments["role"]), dict(command.arguments["versions"]))
+        self._run.stop("by command")
+        return "stopping; resting stops stay on the exchange"
+
+    def look_around(self) -> None:
+        """Look at the kill switch, and once a minute at the account; called several times a second."""
+        kill = self._switch.read()
+        if kill.is_on and kill.closes and not self._killed:
+            self._worker.submit(self._kill, kill.reason)
+        self._killed = kill.is_on and kill.closes
+        settings = self._run.venue.settings
+        if self._run.venue.trades and settings.sync_s and time.monotonic() - self._audited >= _AUDIT_S:
+            self._audited = time.monotonic()
+            self._run.store.call(self._audit)
+
+    def _kill(self, reason: str) -> None:
+        try:
+            self._run.board.event(self.close_all(f"kill switch: {reason}"))
+        except Exception as error:  # noqa: BLE001 - nobody waits for an answer: it is told as loudly as can be
+            self._run.on_event("errors", None, f"the kill switch could not close everything: {error}")
+
+    def _audit(self) -> None:
+        for symbol in self._run.assemblies:
+            self._run.store.desk.sync(symbol)
+        baseline = {asset: Decimal(amount) for asset, amount in self._run.run.baseline.items()}
+        problems = account_problems(self._run.venue.gateway, self._run.journal, baseline)
+        certain = problems if problems == self._doubts else []  # an order may have been filled while we asked
+        self._doubts = problems
+        if certain and self._run.gates.explain("account", f"{'; '.join(certain)}: nobody of ours did that"):
+            self._run.on_event("errors", None, f"the account changed by another hand: {'; '.join(certain)}")
+        elif not problems:
+            self._run.gates.explain("account", "")
