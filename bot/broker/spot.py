@@ -17,6 +17,7 @@ from bot.broker.records import Rejection
 __all__ = ["SpotBroker"]
 
 _NOISE = 1e-12
+_PRICED = (bt.Order.Limit, bt.Order.Stop, bt.Order.StopLimit)
 
 
 class _Guard:
@@ -66,6 +67,7 @@ class SpotBroker(SpotLedger):
         self._legs: dict[int, tuple[Any, str]] = {}
         self._matched: dict[Any, int] = {}
         self._grown: set[Any] = set()
+        self._placed_at: dict[int, int] = {}
 
     def next(self) -> None:
         """Match open orders with the current bars and value the account."""
@@ -88,6 +90,12 @@ class SpotBroker(SpotLedger):
             self._bracketize(found, cancel=True)
         self._sale_ended(found)
         return True
+
+    def _place(self, kind: Any, owner: Any, data: Any, size: float, price: Any, plimit: Any, options: Any) -> Any:
+        """Round, check, and submit or refuse an order; remember at which bar."""
+        order = super()._place(kind, owner, data, size, price, plimit, options)
+        self._placed_at[order.ref] = len(data)
+        return order
 
     def check_submitted(self) -> None:
         """Accept what was submitted: cash, lots and holdings were checked when it was placed."""
@@ -113,7 +121,9 @@ class SpotBroker(SpotLedger):
         pending = self.pending
         if len(pending) > 1:  # what the open fills as it arrives comes before what the bar's range reaches
             # in the order in which they were placed: a live loop comes here also between two bars
-            self.pending = pending = deque(sorted(pending, key=lambda each: (not self._fills_on_arrival(each), each.ref)))
+            self.pending = pending = deque(
+                sorted(pending, key=lambda each: (not self._fills_on_arrival(each), each.ref))
+            )
         pending.append(None)
         while (order := pending.popleft()) is not None:
             self._matched[order.data] = len(order.data)
@@ -142,15 +152,15 @@ class SpotBroker(SpotLedger):
             guard = self._guards[leg[0]]
             prices = guard.price("stop"), guard.price("target")
             return guard.arrives == len(order.data) and judge(open_, open_, open_, *prices) is not None
-        if order.plen != len(order.data) - 1:
-            return False  # it rests since an earlier bar
         price, limit, is_buy = order.created.price, order.created.pricelimit, order.isbuy()
+        if self._placed_at.get(order.ref) != len(order.data) - 1 or order.exectype not in _PRICED:
+            return False  # it rests since an earlier bar, or waits for the close
         if order.exectype == bt.Order.Limit:
             return bool(open_ <= price if is_buy else open_ >= price)
         passed = bool(open_ >= price if is_buy else open_ <= price)
         if order.exectype == bt.Order.StopLimit:
             return passed and bool(open_ <= limit if is_buy else open_ >= limit)
-        return passed and order.exectype == bt.Order.Stop
+        return passed
 
     def _untouched(self) -> bool:
         """Tell whether only guards are open and no bar reaches them."""

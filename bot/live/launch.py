@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import DataError, ExchangeError, SeriesNotFound, UsageError
-from bot.live.account_lock import account_lock
+from bot.live.account_lock import account_lock, bot_lock
 from bot.live.answers import AccessDenied, NoAnswer, Refused
 from bot.live.checks import Check, account_checks, market_checks, require
 from bot.live.client import KEY_VARIABLES, Keys, check_exchange
@@ -82,7 +82,7 @@ def launched(
         choices = choose_all(file, home)
         state = stack.enter_context(StateDatabase(home.state_db))
         name = file.config.name
-        stack.enter_context(account_lock("bot", f"{home.root}|{name}", name))
+        stack.enter_context(bot_lock(home.root, name))
         venue = stack.enter_context(venue_for(file, home, choices, state, speed=speed, new_run=new_run))
         stack.callback(venue.gateway.close)
         account = account_of(venue)

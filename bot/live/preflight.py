@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bot.alerts import ENVIRONMENT, Alerts
 from bot.errors import BotError, UsageError
-from bot.live.account_lock import account_lock
+from bot.live.account_lock import account_lock, bot_lock
 from bot.live.answers import AccessDenied, NoAnswer, Refused
 from bot.live.checks import Check, account_checks, market_checks, model_checks, newest_candles
 from bot.live.journal import Journal
@@ -29,6 +29,7 @@ from strategies.errors import StrategyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bot.assembly import Choice
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["preflight"]
 
 _OURS = (BotError, MLError, RegistryError, StrategyError)
+_NAME = "a pre-flight"
 _MEGABYTE = 1 << 20
 _SCARCE, _TOO_LITTLE = 1024 * _MEGABYTE, 64 * _MEGABYTE
 
@@ -59,7 +61,7 @@ def preflight(file: ConfigFile, home: Home, environment: Mapping[str, str] | Non
     with ExitStack() as stack:
         choices = _strategy(file, home, checks)
         state = _state(home, checks, stack)
-        _lock("bot", f"{home.root}|{file.config.name}", "this bot", checks)
+        checks.append(_lock_check(bot_lock(home.root, file.config.name), "runs this bot"))
         if choices is not None:
             checks += _venue(file, home, choices, state, found)
     return checks
@@ -126,12 +128,12 @@ def _state(home: Home, checks: list[Check], stack: ExitStack) -> StateDatabase |
     return state
 
 
-def _lock(exchange: str, account: str, what: str, checks: list[Check]) -> None:
+def _lock_check(lock: AbstractContextManager[None], does: str) -> Check:
     try:
-        with account_lock(exchange, account, "a pre-flight"):
-            checks.append(Check("lock", "ok", f"no other process trades {what}"))
+        with lock:
+            return Check("lock", "ok", f"no other process {does}")
     except BotError as error:
-        checks.append(Check("lock", "fail", str(error)))
+        return Check("lock", "fail", str(error))
 
 
 def _venue(
@@ -151,7 +153,7 @@ def _venue(
         checks.append(Check("exchange", "ok", f"{venue.exchange}, {venue.mode}"))
         account = account_of(venue)
         if account is not None:
-            _lock(venue.exchange, account, "this account", checks)
+            checks.append(_lock_check(account_lock(venue.exchange, account, _NAME), "trades this account"))
         for part in _parts(file, home, choices, state, venue):
             if not _asked(venue.exchange, checks, part):
                 break

@@ -20,10 +20,12 @@ from bot.live.venue import embedded_server, embedded_venue
 from bot.parity.compare import Comparison, compare_rows
 from bot.parity.recorded import decision_rows
 from bot.parity.replay import replay_run
+from bot.series import exchange_rules, read_series
 from bot.state import StateDatabase
+from ml.candles import format_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bot.assembly import Assembly
     from bot.config.loader import ConfigFile
@@ -84,11 +86,11 @@ def run_parity(
         When the strategy fails, or the live side does.
     """
     progress(0.0, "Reading candles and models")
-    file = _patient(with_finest_rules(file, home))
+    file = _patient(_after_the_first_candle(file, home))
     backtests: dict[str, Assembly] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
     for symbol in file.config.symbols:
-        assembly = assemble_backtest(file, symbol, home)
+        assembly = assemble_backtest(with_finest_rules(file, home, [symbol]), symbol, home)
         kept = rows[symbol] = []
         record_decisions(assembly, lambda row, kept=kept: kept.append(_as_json(row)))  # type: ignore[misc]
         _check_grid(file, assembly)
@@ -128,12 +130,17 @@ def run_parity(
     return ParityRun(compared, account, replayed, bars / seconds, requests)
 
 
-def with_finest_rules(file: ConfigFile, home: Home) -> ConfigFile:
-    """Return the config with a tick and a lot of 1e-8 where neither it nor the store states one: both sides then count so."""
-    from bot.series import exchange_rules, read_series
+def with_finest_rules(file: ConfigFile, home: Home, symbols: Sequence[str] = ()) -> ConfigFile:
+    """Return the config with a tick and a lot of 1e-8 where neither it nor the store states one: both sides then count so.
 
+    Parameters
+    ----------
+    symbols
+        Which of the config's are looked at; all by default.
+    """
     broker = file.config.broker
-    known = [exchange_rules(file.config, read_series(file, symbol, home).rules) for symbol in file.config.symbols]
+    names = symbols or file.config.symbols
+    known = [exchange_rules(file.config, read_series(file, symbol, home).rules) for symbol in names]
     missing = {
         name: _FINEST for name in ("price_tick", "lot_step") if all(getattr(each, name) is None for each in known)
     }
@@ -141,6 +148,18 @@ def with_finest_rules(file: ConfigFile, home: Home) -> ConfigFile:
         return file
     config = file.config.model_copy(update={"broker": broker.model_copy(update=missing)})
     return replace(file, config=config)
+
+
+def _after_the_first_candle(file: ConfigFile, home: Home) -> ConfigFile:
+    """Return a config without a start with that of the second candle: a market opens when there is one to look at."""
+    if file.config.data.start is not None:
+        return file
+    seconds = [read_series(file, symbol, home).candles.open_ms[1:2] for symbol in file.config.symbols]
+    if not all(len(each) for each in seconds):
+        return file
+    start = format_ms(max(int(each[0]) for each in seconds))
+    data = file.config.data.model_copy(update={"start": start})
+    return replace(file, config=file.config.model_copy(update={"data": data}))
 
 
 def _patient(file: ConfigFile) -> ConfigFile:

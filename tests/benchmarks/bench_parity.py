@@ -1,4 +1,4 @@
-"""The proof that what was backtested is what trades: every strategy over real candles, through real HTTP and the ccxt client."""
+"""The proof that what was backtested is what trades: every strategy over real candles, through HTTP and the ccxt client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _CHEAP_IN_KIND = f"broker: {{{_SPEND}, commission: 0.0001, slippage: 0.0001, fee
 _WIDE = "risk: {stop_loss: 0.008, take_profit: 0.012}"
 _CAREFUL = "risk: {stop_loss: 0.008, take_profit: 0.012, cooldown_bars: 2, max_losing_streak: 3, max_daily_loss: 0.05}"
 _NARROW = "risk: {stop_loss: 0.001, take_profit: 0.0015}"
-_BASIC = "strategy: MLBasic\nparams: {enter: 0.51, exit: 0.495, min_edge: none}\nmodels: {prediction: '{symbol}/basic@newest'}"
+_BASIC = (
+    "strategy: MLBasic\nparams: {enter: 0.51, exit: 0.495, min_edge: none}\n"
+    "models: {prediction: '{symbol}/basic@newest'}"
+)
 _ENHANCED = (
     "strategy: MLEnhanced\nparams: {rsi_timeframe: RSI, oversold: 50, overbought: 55, max_risk: 100, min_edge: none, "
     "min_confidence: 0.5, down_confidence: 0.52}\n"

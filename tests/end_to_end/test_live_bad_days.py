@@ -53,7 +53,7 @@ def test_a_second_bot_on_the_account_is_refused(tmp_path, home, server, capsys, 
         second = capsys.readouterr().err
         assert f"trial (process {bot.process.pid}) trades this account on binance already" in second
         assert main(["live", str(config), "--home", str(home), "--real-money"]) == 2
-        assert f"trial (process {bot.process.pid})" in capsys.readouterr().err
+        assert f"trial (process {bot.process.pid}) runs already in {home}" in capsys.readouterr().err
         assert main(["live", str(config), "--home", str(other), "--real-money", "--check"]) == 3
         assert len(purchases(server)) == 1
         assert bot.stop() == 0

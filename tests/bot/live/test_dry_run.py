@@ -147,6 +147,21 @@ def test_a_restart_at_any_bar_goes_on_as_if_nothing_had_happened(dry, backtest):
     assert dry.state.rows("SELECT count(*) FROM live_runs")[0][0] == 1
 
 
+def test_bars_that_were_missed_are_no_bars_to_trade_on_and_a_replay_knows_it(dry, backtest):
+    _, assembly = backtest
+    dry.play(int(assembly.candles.open_ms[assembly.first_row + 30]))
+    dry.server.call(lambda: dry.server.venue.desk.advance(25))  # while nobody looks
+    end = int(assembly.candles.open_ms[assembly.first_row + 80])
+    late = dry.play(end)
+    refused = [each.reason for each in late.assemblies["SYNTH"].broker.rejections]
+    assert "too late: a newer bar had closed when this one came" in refused
+    again = dry.play(end + 20 * 3_600_000)
+    assert again.assemblies["SYNTH"].broker.fills[: len(late.assemblies["SYNTH"].broker.fills)] == (
+        late.assemblies["SYNTH"].broker.fills
+    )
+    assert_explained(again)
+
+
 def test_another_strategy_is_no_continuation(dry, backtest):
     _, assembly = backtest
     dry.play(int(assembly.candles.open_ms[assembly.first_row + 60]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import struct
 from pathlib import Path
 
 import pytest
@@ -93,12 +94,13 @@ def test_orders_of_every_kind_come_again_after_a_restart(tmp_path):
 def test_a_revised_bar_is_the_first_divergence(own, capsys):
     rows = sqlite3.connect(own.state_db).execute("SELECT open_ms, content FROM live_bars ORDER BY open_ms").fetchall()
     opened, content = rows[100]
-    changed = content[:24] + content[16:24] + content[32:]  # the low becomes the high
+    high = struct.unpack_from("<d", content, 16)[0]
+    changed = content[:16] + struct.pack("<d", high * 1.01) + content[24:]
     change(own, "UPDATE live_bars SET content = ? WHERE open_ms = ?", changed, opened)
     code, found = asked(own, capsys, "parity", "--run", "run")
     first = found["symbols"]["BTCUSDT"]["first"]
     assert (code, found["identical"]) == (3, False)
-    assert (first["open_ms"], first["class"]) == (opened, "data")
+    assert (first["open_ms"], first["class"], first["what"]) == (opened, "data", "candle.high")
     assert first["recorded"] != first["replayed"]
 
 
