@@ -28,12 +28,15 @@ _WEIGHTS = {
     "/api/v3/account": 20,
     "/api/v3/account/commission": 20,
     "/api/v3/myTrades": 20,
+    "/api/v3/myPreventedMatches": 20,
+    "/api/v3/myAllocations": 20,
     "/api/v3/allOrders": 20,
     "/api/v3/allOrderList": 20,
     "/api/v3/openOrderList": 6,
     "/api/v3/rateLimit/order": 40,
 }
 _WITH_SYMBOL = {  # (with a symbol, for all of them)
+    "/api/v3/ticker/tradingDay": (4, 4),
     "/api/v3/ticker/24hr": (2, 80),
     "/api/v3/ticker/price": (2, 4),
     "/api/v3/ticker/bookTicker": (2, 4),

@@ -6,16 +6,18 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from bot.exchange.documents import amount
-from bot.exchange.parameters import Parameters
-from bot.exchange.refusals import invalid_symbol
+from bot.exchange.market_trades import market_trades
+from bot.exchange.refusals import invalid_symbol, unsupported_combination, which_order
+from bot.exchange.tickers import DAY_MS, day_of, is_mini, mini, span
 
 if TYPE_CHECKING:
     from bot.exchange.desk import Desk
     from bot.exchange.limits import RateLimits
+    from bot.exchange.market_trades import MarketTrade
+    from bot.exchange.parameters import Parameters
 
 __all__ = ["MarketData"]
 
-_DAY_MS = 86_400_000
 _DEPTH = "10.00000000"  # shown at each price: the local market fills any size
 _MOST_LEVELS = 5_000
 _SHOWN_LEVELS = 20
@@ -77,25 +79,35 @@ class MarketData:
     def trades(self, parameters: Parameters) -> list[dict[str, Any]]:
         """List one trade a candle, at its close, and one at the open of the forming candle."""
         symbol = parameters.required("symbol")
-        return [
-            {
-                "id": number,
-                "price": price,
-                "qty": volume,
-                "quoteQty": quote,
-                "time": moment,
-                "isBuyerMaker": False,
-                "isBestMatch": True,
-            }
-            for number, moment, price, volume, quote in self._ticks(symbol, parameters.limit(500, 1000))
-        ]
+        found = self._trades(symbol, limit=parameters.limit(500, 1000))
+        return [_trade_document(trade) for trade in found]
+
+    def older_trades(self, parameters: Parameters) -> list[dict[str, Any]]:
+        """List the same trades, from a number on."""
+        symbol = parameters.required("symbol")
+        found = self._trades(symbol, from_id=parameters.integer("fromId"), limit=parameters.limit(500, 1000))
+        return [_trade_document(trade) for trade in found]
 
     def aggregated_trades(self, parameters: Parameters) -> list[dict[str, Any]]:
-        """List the same trades in the form of aggregates."""
+        """List the same trades in the form of aggregates, from a number on or of a span of time."""
         symbol = parameters.required("symbol")
+        from_id = parameters.integer("fromId")
+        start, end = parameters.integer("startTime"), parameters.integer("endTime")
+        if from_id is not None and (start is not None or end is not None):
+            raise unsupported_combination()
+        found = self._trades(symbol, from_id=from_id, start_ms=start, end_ms=end, limit=parameters.limit(500, 1000))
         return [
-            {"a": number, "p": price, "q": volume, "f": number, "l": number, "T": moment, "m": False, "M": True}
-            for number, moment, price, volume, _ in self._ticks(symbol, parameters.limit(500, 1000))
+            {
+                "a": trade.trade_id,
+                "p": trade.price,
+                "q": trade.quantity,
+                "f": trade.trade_id,
+                "l": trade.trade_id,
+                "T": trade.time_ms,
+                "m": False,
+                "M": True,
+            }
+            for trade in found
         ]
 
     def average_price(self, parameters: Parameters) -> dict[str, Any]:
@@ -113,7 +125,22 @@ class MarketData:
 
     def day_ticker(self, parameters: Parameters) -> Any:
         """Tell the last 24 hours of a symbol or of all."""
+        if is_mini(parameters):
+            return self._each(parameters, lambda name: mini(span(self._exchange, name, self._exchange.now_ms - DAY_MS)))
         return self._each(parameters, self.day)
+
+    def trading_day(self, parameters: Parameters) -> Any:
+        """Tell what was traded since the day began."""
+        since = day_of(self._exchange.now_ms, parameters.text("timeZone"))
+        if parameters.symbols() is None:
+            raise which_order("symbol", "symbols")
+        shorten = is_mini(parameters)
+
+        def describe(name: str) -> dict[str, Any]:
+            found = span(self._exchange, name, since, since + DAY_MS - 1)
+            return mini(found) if shorten else found
+
+        return self._each(parameters, describe)
 
     def best(self, symbol: str) -> dict[str, Any]:
         """Return best bid and ask of a symbol."""
@@ -161,56 +188,25 @@ class MarketData:
 
     def day(self, symbol: str) -> dict[str, Any]:
         """Return the last 24 hours of a symbol."""
-        now = self._exchange.now_ms
+        found = span(self._exchange, symbol, self._exchange.now_ms - DAY_MS)
         tape = self._exchange.tape(symbol)
-        last = self._exchange.last_price(symbol)
-        low = max(0, tape.begun(now - _DAY_MS) + 1)
-        high = tape.begun(now)
-        if now < tape.close_ms(high):
-            high -= 1
-        bars = [tape.bar(position) for position in range(low, high + 1)]
-        first = Decimal(repr(bars[0][0])) if bars else last
-        before = Decimal(repr(tape.bar(low - 1)[3])) if low else first
-        rows = tape.rows(now, tape.timeframe, tape.open_ms(low), limit=1000) if bars else []
-        volume = sum((Decimal(row[5]) for row in rows), Decimal(0))
-        quote = sum((Decimal(row[7]) for row in rows), Decimal(0))
-        change = last - first
+        before = tape.begun(found["openTime"] - 1)
         best = self.best(symbol)
-        return {
-            "symbol": symbol,
-            "priceChange": amount(change),
-            "priceChangePercent": format(change / first * 100, ".3f"),
-            "weightedAvgPrice": format(quote / volume, ".8f") if volume and quote else amount(last),
-            "prevClosePrice": amount(before),
-            "lastPrice": amount(last),
+        return found | {
+            "prevClosePrice": found["openPrice"] if before < 0 else amount(Decimal(repr(tape.bar(before)[3]))),
             "lastQty": "0.00000000",
             "bidPrice": best["bidPrice"],
             "bidQty": best["bidQty"],
             "askPrice": best["askPrice"],
             "askQty": best["askQty"],
-            "openPrice": amount(first),
-            "highPrice": amount(max((Decimal(repr(bar[1])) for bar in bars), default=last)),
-            "lowPrice": amount(min((Decimal(repr(bar[2])) for bar in bars), default=last)),
-            "volume": amount(volume),
-            "quoteVolume": amount(quote),
-            "openTime": now - _DAY_MS,
-            "closeTime": now,
-            "firstId": low,
-            "lastId": max(low, high),
-            "count": len(bars),
         }
 
     def newest_trade(self, symbol: str) -> dict[str, Any]:
         """Return the newest trade of a symbol."""
-        found: dict[str, Any] = self.trades(Parameters({"symbol": symbol, "limit": "1"}))[-1]
-        return found
+        return _trade_document(self._trades(symbol, limit=1)[-1])
 
-    def _ticks(self, symbol: str, limit: int) -> list[tuple[int, int, str, str, str]]:
-        now = self._exchange.now_ms
-        tape = self._exchange.tape(symbol)
-        rows = tape.rows(now, tape.timeframe, limit=limit)
-        first = tape.begun(now) - len(rows) + 1
-        return [(first + k, min(row[6], now), row[4], row[5], row[7]) for k, row in enumerate(rows)]
+    def _trades(self, symbol: str, **wanted: Any) -> list[MarketTrade]:
+        return market_trades(self._exchange.tape(symbol), self._exchange.now_ms, **wanted)
 
     def _each(self, parameters: Parameters, describe: Any) -> Any:
         if parameters.text("symbol") is not None:
@@ -225,6 +221,18 @@ class MarketData:
         if any(name not in known for name in wanted):
             raise invalid_symbol()
         return wanted
+
+
+def _trade_document(trade: MarketTrade) -> dict[str, Any]:
+    return {
+        "id": trade.trade_id,
+        "price": trade.price,
+        "qty": trade.quantity,
+        "quoteQty": trade.quote_quantity,
+        "time": trade.time_ms,
+        "isBuyerMaker": False,
+        "isBestMatch": True,
+    }
 
 
 def _levels(price: Decimal, step: Decimal, levels: int) -> list[str]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from bot.exchange.documents import amount
+from bot.exchange.orders import CandleEvent
 from bot.exchange.refusals import Refusal
+from bot.exchange.tickers import span
 from registry.errors import RegistryError
 from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
     from bot.exchange.market_data import MarketData
     from bot.exchange.matching import LocalExchange
-    from bot.exchange.orders import CandleEvent
 
 __all__ = ["MarketEvents"]
 
 _NAME = re.compile(
-    r"([a-z0-9]+)@(kline_(?P<interval>\w+)|ticker|miniTicker|bookTicker|trade|aggTrade|depth(?P<levels>5|10|20)?(?:@1000ms|@100ms)?)"
+    r"([a-z0-9]+)@(kline_(?P<interval>\w+)|ticker(?:_(?P<window>1h|4h|1d))?|miniTicker|bookTicker|avgPrice"
+    r"|trade|aggTrade|depth(?P<levels>5|10|20)?(?:@1000ms|@100ms)?)"
 )
+_CHANGES = {"trade", "aggTrade", "depth", "depth@1000ms", "depth@100ms"}
+_OF_ALL = re.compile(r"!(?:(?P<mini>miniTicker)|ticker)@arr(?:@[13]000ms)?")
 
 
 class MarketEvents:
@@ -36,8 +41,23 @@ class MarketEvents:
         self._exchange = exchange
         self._market = market
 
-    def document(self, name: str, event: CandleEvent) -> dict[str, Any] | None:
+    def current(self, name: str) -> Any:
+        """Return what a stream of a state (candle, ticker, best price, book) sends now; None for a stream of changes."""
+        found = _NAME.fullmatch(name)
+        symbol = "" if found is None else found.group(1).upper()
+        if found is None or symbol not in self._exchange.symbols or found.group(2) in _CHANGES:
+            return None
+        now, tape = self._exchange.now_ms, self._exchange.tape(symbol)
+        position = tape.begun(now)
+        if position < 0 or now >= tape.close_ms(position):
+            return None
+        return self.document(name, CandleEvent(symbol, tape.open_ms(position), closed=False, time_ms=now))
+
+    def document(self, name: str, event: CandleEvent) -> Any:
         """Return what a stream of this name sends when a candle begins or closes; None for nothing."""
+        every = _OF_ALL.fullmatch(name)
+        if every is not None and not event.closed:
+            return [_ticker(self._market.day(event.symbol), event.time_ms, mini=every.group("mini") is not None)]
         found = _NAME.fullmatch(name)
         if found is None:
             return None
@@ -56,6 +76,13 @@ class MarketEvents:
                 "a": best["askPrice"],
                 "A": best["askQty"],
             }
+        if kind == "avgPrice":
+            average = amount(self._exchange.average_price(symbol))
+            return {"e": "avgPrice", "E": event.time_ms, "s": symbol, "i": "5m", "w": average, "T": event.time_ms}
+        if found.group("window"):
+            window = found.group("window")
+            found_span = span(self._exchange, symbol, event.time_ms - timeframe_ms(window))
+            return _window(found_span, event.time_ms, window)
         if kind in {"ticker", "miniTicker"}:
             return _ticker(self._market.day(symbol), event.time_ms, mini=kind == "miniTicker")
         if kind.startswith("depth"):
@@ -103,6 +130,28 @@ class MarketEvents:
                 "B": "0",
             },
         }
+
+
+def _window(found: dict[str, Any], now_ms: int, window: str) -> dict[str, Any]:
+    return {
+        "e": f"{window}Ticker",
+        "E": now_ms,
+        "s": found["symbol"],
+        "p": found["priceChange"],
+        "P": found["priceChangePercent"],
+        "w": found["weightedAvgPrice"],
+        "o": found["openPrice"],
+        "h": found["highPrice"],
+        "l": found["lowPrice"],
+        "c": found["lastPrice"],
+        "v": found["volume"],
+        "q": found["quoteVolume"],
+        "O": found["openTime"],
+        "C": found["closeTime"],
+        "F": found["firstId"],
+        "L": found["lastId"],
+        "n": found["count"],
+    }
 
 
 def _ticker(day: dict[str, Any], now_ms: int, *, mini: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from bot.exchange.refusals import Refusal, illegal_characters, mandatory_parameter
+from bot.exchange.refusals import Refusal, illegal_characters, invalid_value, mandatory_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ class Parameters:
         if value is None:
             return default
         if value < 1:
-            raise Refusal(-1130, "Data sent for parameter 'limit' is not valid.")
+            raise invalid_value("limit")
         return min(value, most)
 
     def decimal(self, name: str) -> Decimal | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +21,12 @@ __all__ = [
     "invalid_side",
     "invalid_symbol",
     "invalid_time_in_force",
+    "invalid_value",
     "mandatory_parameter",
     "market_closed",
     "no_such_order",
     "no_such_order_list",
+    "not_cancelled",
     "overflowed",
     "parameter_not_required",
     "too_precise",
@@ -32,6 +34,7 @@ __all__ = [
     "unknown_order_list",
     "unsupported_combination",
     "unsupported_in_pair",
+    "unsupported_order",
     "which_order",
     "would_match",
     "would_trigger",
@@ -59,14 +62,29 @@ class Refusal(Exception):
         The HTTP status.
     headers : mapping of str to str
         Extra headers of the answer.
+    data : dict or None
+        What the answer tells besides: of an order that was to replace another, what became of the two.
     """
 
-    def __init__(self, code: int, message: str, status: int = 400, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        status: int = 400,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        data: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(f"{code} {message}")
         self.code = code
         self.message = message
         self.status = status
         self.headers = headers
+        self.data = data
+
+    def document(self) -> dict[str, Any]:
+        """Return code and text as the wire has them, and what the answer tells besides."""
+        found: dict[str, Any] = {"code": self.code, "msg": self.message}
+        return found if self.data is None else found | {"data": self.data}
 
 
 def insufficient_balance() -> Refusal:
@@ -102,6 +120,11 @@ def bad_pair_prices() -> Refusal:
 def unknown_order() -> Refusal:
     """Refuse to cancel an order that is not open, or never was."""
     return Refusal(_CANCEL_REJECTED, "Unknown order sent.")
+
+
+def not_cancelled() -> Refusal:
+    """Refuse to cancel an order that is not in the state that the client named."""
+    return Refusal(_CANCEL_REJECTED, "Order was not canceled due to cancel restrictions.")
 
 
 def unknown_order_list() -> Refusal:
@@ -154,6 +177,11 @@ def invalid_symbol() -> Refusal:
     return Refusal(-1121, "Invalid symbol.")
 
 
+def invalid_value(name: str) -> Refusal:
+    """Refuse a parameter whose value is none of those that it may have."""
+    return Refusal(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
 def invalid_interval() -> Refusal:
     """Refuse a candle length that the candles cannot give."""
     return Refusal(-1120, "Invalid interval.")
@@ -177,6 +205,11 @@ def invalid_time_in_force() -> Refusal:
 def unsupported_combination() -> Refusal:
     """Refuse parameters that do not go together."""
     return Refusal(-1128, "Combination of optional parameters invalid.")
+
+
+def unsupported_order(name: str) -> Refusal:
+    """Refuse a feature that no symbol here has, such as ``Iceberg`` or ``Trailing stop``."""
+    return Refusal(_REJECTED, f"{name} orders are not supported for this symbol.")
 
 
 def unsupported_in_pair() -> Refusal:

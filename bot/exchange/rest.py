@@ -101,16 +101,18 @@ class RestApi:
             "exchangeInfo": market.exchange_info,
             "depth": market.depth,
             "trades": market.trades,
-            "historicalTrades": market.trades,
+            "historicalTrades": market.older_trades,
             "aggTrades": market.aggregated_trades,
             "klines": market.klines,
             "uiKlines": market.klines,
             "avgPrice": market.average_price,
             "ticker/24hr": market.day_ticker,
+            "ticker/tradingDay": market.trading_day,
             "ticker/price": market.price,
             "ticker/bookTicker": market.book_ticker,
             "/fapi/v1/exchangeInfo": wallet.no_contracts,
             "/dapi/v1/exchangeInfo": wallet.no_contracts,
+            "/sapi/v1/system/status": wallet.status,
             "/sapi/v1/margin/allPairs": wallet.nothing,
             "/sapi/v1/margin/isolated/allPairs": wallet.nothing,
         }
@@ -126,11 +128,17 @@ class RestApi:
             "rateLimit/order": trading.order_usage,
             "/sapi/v1/capital/config/getall": wallet.coins,
             "/sapi/v1/asset/tradeFee": wallet.fees,
+            "/sapi/v1/account/status": wallet.account_status,
+            "/sapi/v1/capital/deposit/hisrec": wallet.nothing,
+            "/sapi/v1/capital/withdraw/history": wallet.nothing,
+            "myPreventedMatches": wallet.nothing,
+            "myAllocations": wallet.nothing,
         }
         self._orders: dict[tuple[str, str], Callable[..., Any]] = {
             ("POST", "order"): trading.place,
             ("POST", "order/test"): trading.test,
             ("DELETE", "order"): trading.cancel,
+            ("POST", "order/cancelReplace"): trading.replace,
             ("DELETE", "openOrders"): trading.cancel_all,
             ("POST", "orderList/oco"): trading.place_pair,
             ("POST", "order/oco"): trading.place_old_pair,
@@ -214,4 +222,4 @@ class RestApi:
 
 def refused(refusal: Refusal) -> Answer:
     """Return the reply that tells a refusal."""
-    return Answer(refusal.status, {"code": refusal.code, "msg": refusal.message}, dict(refusal.headers))
+    return Answer(refusal.status, refusal.document(), dict(refusal.headers))

@@ -149,6 +149,7 @@ class LocalVenue:
                 self.desk.sync()
             except StorageError as error:  # every order notes the time as well: nothing is lost but this line
                 _log.error("%s", error)
+            self.hub.repeat()
             boundary = self.exchange.next_boundary_ms()
             seconds = None if boundary is None else self.clock.seconds_until(boundary)
             await asyncio.sleep(max(_SHORTEST_NAP, _LONGEST_NAP if seconds is None else min(seconds, _LONGEST_NAP)))

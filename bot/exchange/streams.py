@@ -18,12 +18,15 @@ from urllib.parse import parse_qs
 from aiohttp import WSMsgType, web
 
 from bot.errors import StorageError
+from bot.exchange.clocks import Lockstep
 from bot.exchange.market_events import MarketEvents
 from bot.exchange.orders import BalanceEvent, CandleEvent, ListEvent, OrderEvent
 from bot.exchange.refusals import Refusal
 from bot.exchange.user_events import account_position, execution_report, list_status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from bot.exchange.desk import Desk
     from bot.exchange.orders import Event
     from bot.exchange.rest import RestApi
@@ -34,14 +37,20 @@ __all__ = ["StreamHub"]
 _log = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS = 20.0
+_REPEAT_SECONDS = 1.0
 _MOST_WAITING = 10_000  # messages for one reader that does not read; then it is dropped
 _METHODS = {
     "ping": ("GET", "/api/v3/ping"),
     "time": ("GET", "/api/v3/time"),
     "exchangeInfo": ("GET", "/api/v3/exchangeInfo"),
     "depth": ("GET", "/api/v3/depth"),
+    "trades.recent": ("GET", "/api/v3/trades"),
+    "trades.historical": ("GET", "/api/v3/historicalTrades"),
+    "trades.aggregate": ("GET", "/api/v3/aggTrades"),
     "klines": ("GET", "/api/v3/klines"),
+    "uiKlines": ("GET", "/api/v3/uiKlines"),
     "avgPrice": ("GET", "/api/v3/avgPrice"),
+    "ticker.tradingDay": ("GET", "/api/v3/ticker/tradingDay"),
     "ticker.24hr": ("GET", "/api/v3/ticker/24hr"),
     "ticker.price": ("GET", "/api/v3/ticker/price"),
     "ticker.book": ("GET", "/api/v3/ticker/bookTicker"),
@@ -49,14 +58,22 @@ _METHODS = {
     "order.test": ("POST", "/api/v3/order/test"),
     "order.status": ("GET", "/api/v3/order"),
     "order.cancel": ("DELETE", "/api/v3/order"),
+    "order.cancelReplace": ("POST", "/api/v3/order/cancelReplace"),
     "openOrders.status": ("GET", "/api/v3/openOrders"),
     "openOrders.cancelAll": ("DELETE", "/api/v3/openOrders"),
     "allOrders": ("GET", "/api/v3/allOrders"),
+    "orderList.place": ("POST", "/api/v3/order/oco"),
     "orderList.place.oco": ("POST", "/api/v3/orderList/oco"),
     "orderList.status": ("GET", "/api/v3/orderList"),
     "orderList.cancel": ("DELETE", "/api/v3/orderList"),
+    "openOrderLists.status": ("GET", "/api/v3/openOrderList"),
+    "allOrderLists": ("GET", "/api/v3/allOrderList"),
     "account.status": ("GET", "/api/v3/account"),
+    "account.commission": ("GET", "/api/v3/account/commission"),
+    "account.rateLimits.orders": ("GET", "/api/v3/rateLimit/order"),
     "myTrades": ("GET", "/api/v3/myTrades"),
+    "myPreventedMatches": ("GET", "/api/v3/myPreventedMatches"),
+    "myAllocations": ("GET", "/api/v3/myAllocations"),
 }
 
 
@@ -105,6 +122,7 @@ class StreamHub:
         self._market_events = MarketEvents(desk.exchange, api.market)
         self._sockets: set[_Socket] = set()
         self._silent_until = 0.0
+        self._repeats_at = 0.0
         self._subscriptions = 0
         self.sent: Counter[str] = Counter()
 
@@ -135,6 +153,12 @@ class StreamHub:
         """Send nothing for so many seconds; what happens meanwhile is lost, the connections stay."""
         self._silent_until = time.monotonic() + seconds
 
+    def repeat(self) -> None:
+        """Send anew what streams of a state show (candles, tickers, books), once a second has passed since the last time."""
+        if time.monotonic() >= self._repeats_at:
+            self._repeats_at = time.monotonic() + _REPEAT_SECONDS
+            self._tell_state({name for socket in self._sockets for name in socket.names}, self._sockets)
+
     async def close_all(self) -> None:
         """Say goodbye to every socket."""
         for socket in list(self._sockets):
@@ -157,6 +181,7 @@ class StreamHub:
         socket = _Socket(response, request, combined=path.rstrip("/") == "/stream")
         socket.names.update(name for name in (*at_once, *path.split("/")) if "@" in name)
         self._sockets.add(socket)
+        self._tell_state(socket.names, [socket])
         writer = asyncio.get_running_loop().create_task(self._write(socket))
         try:
             async for message in response:
@@ -193,6 +218,8 @@ class StreamHub:
             )
             return
         socket.send({"result": None, "id": number})
+        if method == "SUBSCRIBE":
+            self._tell_state(wanted, [socket])
 
     def _on_request(self, socket: _Socket, text: str) -> None:
         request = _object(text)
@@ -202,8 +229,7 @@ class StreamHub:
         try:
             result = self._result(socket, method, values)
         except Refusal as refusal:
-            error = {"code": refusal.code, "msg": refusal.message}
-            socket.send({"id": number, "status": refusal.status, "error": error, "rateLimits": []})
+            socket.send({"id": number, "status": refusal.status, "error": refusal.document(), "rateLimits": []})
         except StorageError as error:
             _log.error("%s", error)
             unknown = {"code": -1006, "msg": "An unexpected response was received. Execution status unknown."}
@@ -252,20 +278,33 @@ class StreamHub:
                 self.sent[document["e"]] += 1
                 socket.send({"subscriptionId": socket.user, "event": document})
 
+    def _tell_state(self, names: Iterable[str], sockets: Iterable[_Socket]) -> None:
+        """Send sockets what their streams of a state show now; in lockstep nothing is said before the market moves."""
+        if isinstance(self._desk.clock, Lockstep) or time.monotonic() < self._silent_until:
+            return
+        for name in sorted(names):
+            document = self._market_events.current(name)
+            if document is not None:
+                self._send(name, document, [socket for socket in sockets if name in socket.names])
+
     def _on_candle(self, event: CandleEvent) -> None:
         wire = event.symbol.lower()
         wanted: dict[str, list[_Socket]] = {}
         for socket in self._sockets:
             for name in socket.names:
-                if name.startswith(f"{wire}@"):
+                if name.startswith((f"{wire}@", "!")):
                     wanted.setdefault(name, []).append(socket)
         for name, sockets in wanted.items():
             document = self._market_events.document(name, event)
             if document is None:
                 continue
-            self.sent[document.get("e", "bookTicker")] += len(sockets)
-            for socket in sockets:
-                socket.send({"stream": name, "data": document} if socket.combined else document)
+            self._send(name, document, sockets)
+
+    def _send(self, name: str, document: Any, sockets: Sequence[_Socket]) -> None:
+        kind = document[0]["e"] if isinstance(document, list) else document.get("e", "bookTicker")
+        self.sent[kind] += len(sockets)
+        for socket in sockets:
+            socket.send({"stream": name, "data": document} if socket.combined else document)
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -277,4 +316,6 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return json.dumps(value, separators=(",", ":"))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -150,6 +150,16 @@ class Tape:
             position -= 1
         return self._opens[position] if position >= 0 else None
 
+    def traded(self, first: int, last: int) -> tuple[Decimal, Decimal]:
+        """Return what was traded in the candles ``first`` to ``last``, in base and in quote currency; 0 where unknown."""
+        volume, quote = (
+            Decimal(0)
+            if column is None
+            else sum((Decimal(repr(value)) for value in column[first : last + 1]), Decimal(0))
+            for column in self._sums[:2]
+        )
+        return volume, quote
+
     def boundary_after(self, now_ms: int) -> int | None:
         """Return when the next candle begins; after the last one, when that closes; None at the end."""
         position = self.begun(now_ms) + 1

@@ -13,7 +13,15 @@ from bot.exchange.documents import (
     trade_document,
 )
 from bot.exchange.orders import Leg, OrderRequest, PairRequest
-from bot.exchange.refusals import Refusal, mandatory_parameter, unknown_order, which_order
+from bot.exchange.refusals import (
+    Refusal,
+    mandatory_parameter,
+    not_cancelled,
+    unknown_order,
+    unsupported_order,
+    which_order,
+)
+from bot.exchange.replacement import replace
 
 if TYPE_CHECKING:
     from bot.exchange.desk import Desk
@@ -26,6 +34,16 @@ __all__ = ["Trading"]
 
 _FORMS = ("ACK", "RESULT", "FULL")
 _DAY_MS = 86_400_000
+_NOTHING = "0.00000000"
+_NO_DISCOUNT = {
+    "enabledForAccount": False,
+    "enabledForSymbol": False,
+    "discountAsset": "BNB",
+    "discount": _NOTHING,
+}
+_RESTRICTIONS = {"ONLY_NEW": "NEW", "ONLY_PARTIALLY_FILLED": "PARTIALLY_FILLED"}
+_NO_ICEBERGS = ("icebergQty", "aboveIcebergQty", "belowIcebergQty", "limitIcebergQty", "stopIcebergQty")
+_NO_TRAILING = ("trailingDelta", "aboveTrailingDelta", "belowTrailingDelta")
 
 
 class Trading:
@@ -56,7 +74,7 @@ class Trading:
         request = _order_request(parameters)
         deadline.check(self._desk.clock.wall_ms())
         self._exchange.check(request)
-        return {}
+        return self._order_fees() if parameters.flag("computeCommissionRates") else {}
 
     def query(self, parameters: Parameters) -> dict[str, Any]:
         """Look an order up."""
@@ -65,13 +83,25 @@ class Trading:
 
     def cancel(self, parameters: Parameters, deadline: Deadline) -> dict[str, Any]:
         """Cancel an order; one of a pair takes the other with it."""
-        symbol, order_id, client_id = _which(parameters)
+        which = _which(parameters)
+        restriction = _restriction(parameters)
         self._enter(deadline, 0)
-        order = self._desk.cancel(symbol, order_id, client_id)
-        if order.list_id >= 0:
-            pair = self._exchange.order_list(list_id=order.list_id)
-            return list_document(pair, self._orders(pair), "cancelled")
-        return cancelled_document(order, parameters.text("newClientOrderId"))
+        return self._cancel(*which, restriction, parameters.text("newClientOrderId"))
+
+    def replace(self, parameters: Parameters, deadline: Deadline) -> dict[str, Any]:
+        """Cancel an order and place another in its place."""
+        mode = parameters.required("cancelReplaceMode")
+        request = _order_request(parameters)
+        form = _form(parameters, "FULL" if request.kind in {"MARKET", "LIMIT"} else "ACK")
+        which = _which(parameters, "cancelOrderId", "cancelOrigClientOrderId")
+        restriction = _restriction(parameters)
+        self._enter(deadline, 1)
+        return replace(
+            mode,
+            check=lambda: self._exchange.check(request),
+            cancel=lambda: self._cancel(*which, restriction, parameters.text("cancelNewClientOrderId")),
+            place=lambda: placed_document(self._desk.place(request), form),
+        )
 
     def cancel_all(self, parameters: Parameters, deadline: Deadline) -> list[dict[str, Any]]:
         """Cancel every open order of a symbol."""
@@ -132,18 +162,13 @@ class Trading:
         symbol = parameters.required("symbol")
         self._exchange.market(symbol)
         rate = format(self._exchange.fees.taker, ".8f")
-        rates = {"maker": rate, "taker": rate, "buyer": "0.00000000", "seller": "0.00000000"}
-        none = {"maker": "0.00000000", "taker": "0.00000000", "buyer": "0.00000000", "seller": "0.00000000"}
-        discount = {
-            "enabledForAccount": False,
-            "enabledForSymbol": False,
-            "discountAsset": "BNB",
-            "discount": "0.00000000",
-        }
-        return {"symbol": symbol, "standardCommission": rates, "taxCommission": none, "discount": discount}
+        rates = {"maker": rate, "taker": rate, "buyer": _NOTHING, "seller": _NOTHING}
+        none = {"maker": _NOTHING, "taker": _NOTHING, "buyer": _NOTHING, "seller": _NOTHING}
+        return {"symbol": symbol, "standardCommission": rates, "taxCommission": none, "discount": dict(_NO_DISCOUNT)}
 
     def place_pair(self, parameters: Parameters, deadline: Deadline) -> dict[str, Any]:
         """Take a pair of which one order cancels the other."""
+        _refuse_features(parameters)
         request = PairRequest(
             symbol=parameters.required("symbol"),
             side=parameters.required("side"),
@@ -156,6 +181,7 @@ class Trading:
 
     def place_old_pair(self, parameters: Parameters, deadline: Deadline) -> dict[str, Any]:
         """Take a pair in the words of the endpoint of before 2024: a limit order and a stop."""
+        _refuse_features(parameters)
         symbol, side = parameters.required("symbol"), parameters.required("side")
         price, stop = parameters.decimal("price"), parameters.decimal("stopPrice")
         if price is None:
@@ -214,6 +240,27 @@ class Trading:
         rules = [rule for rule in self._limits.rules() if rule["rateLimitType"] == "ORDERS"]
         return [{**rule, "count": int(counts[rule["intervalNum"]])} for rule in rules]
 
+    def _cancel(
+        self, symbol: str, order_id: int | None, client_id: str | None, restriction: str | None, cancel_id: str | None
+    ) -> dict[str, Any]:
+        if restriction is not None:
+            self._exchange.market(symbol)
+            if self._exchange.register.open_order(symbol, order_id, client_id).status != restriction:
+                raise not_cancelled()
+        order = self._desk.cancel(symbol, order_id, client_id)
+        if order.list_id >= 0:
+            pair = self._exchange.order_list(list_id=order.list_id)
+            return list_document(pair, self._orders(pair), "cancelled")
+        return cancelled_document(order, cancel_id)
+
+    def _order_fees(self) -> dict[str, Any]:
+        rate = format(self._exchange.fees.taker, ".8f")
+        return {
+            "standardCommissionForOrder": {"maker": rate, "taker": rate},
+            "taxCommissionForOrder": {"maker": _NOTHING, "taker": _NOTHING},
+            "discount": dict(_NO_DISCOUNT),
+        }
+
     def _pair(self, request: PairRequest, parameters: Parameters, deadline: Deadline) -> dict[str, Any]:
         self._enter(deadline, 2)
         pair = self._desk.place_pair(request)
@@ -234,8 +281,7 @@ class Trading:
 
 
 def _order_request(parameters: Parameters) -> OrderRequest:
-    if parameters.text("trailingDelta") is not None:
-        raise Refusal(-1106, "Parameter 'trailingDelta' sent when not required.")
+    _refuse_features(parameters)
     return OrderRequest(
         symbol=parameters.required("symbol"),
         side=parameters.required("side"),
@@ -249,6 +295,24 @@ def _order_request(parameters: Parameters) -> OrderRequest:
     )
 
 
+def _refuse_features(parameters: Parameters) -> None:
+    """Refuse what would be another order without it, and what no symbol here has."""
+    if any(parameters.text(name) is not None for name in _NO_ICEBERGS):
+        raise unsupported_order("Iceberg")
+    if any(parameters.text(name) is not None for name in _NO_TRAILING):
+        raise unsupported_order("Trailing stop")
+
+
+def _restriction(parameters: Parameters) -> str | None:
+    """Return the only state in which an order may be cancelled, or None for any."""
+    wanted = parameters.text("cancelRestrictions")
+    if wanted is None:
+        return None
+    if wanted not in _RESTRICTIONS:
+        raise Refusal(-1145, "Invalid cancelRestrictions")
+    return _RESTRICTIONS[wanted]
+
+
 def _leg(parameters: Parameters, place: str) -> Leg:
     return Leg(
         parameters.required(f"{place}Type"),
@@ -259,11 +323,13 @@ def _leg(parameters: Parameters, place: str) -> Leg:
     )
 
 
-def _which(parameters: Parameters) -> tuple[str, int | None, str | None]:
+def _which(
+    parameters: Parameters, number: str = "orderId", name: str = "origClientOrderId"
+) -> tuple[str, int | None, str | None]:
     symbol = parameters.required("symbol")
-    order_id, client_id = parameters.integer("orderId"), parameters.text("origClientOrderId")
+    order_id, client_id = parameters.integer(number), parameters.text(name)
     if order_id is None and client_id is None:
-        raise which_order("orderId", "origClientOrderId")
+        raise which_order(number, name)
     return symbol, order_id, client_id
 
 

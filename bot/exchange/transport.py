@@ -68,7 +68,10 @@ class Transport:
             return _reply(self._control.answer(request.method, path, query, await request.text()))
         if path.startswith(_SOCKETS) and request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._hub.serve(request, path)
-        body = (await request.read()).decode("utf-8", "replace") if request.body_exists else ""
+        try:
+            body = (await request.read()).decode("utf-8", "replace") if request.body_exists else ""
+        except ConnectionError:  # the client is gone, in the middle of its request
+            return web.Response()
         question = Question(request.method, path, query, body, request.headers.get("X-MBX-APIKEY"))
         fault = self._faults.take(request.method, path) if self._faults else None
         entry = self._note(question, fault)

@@ -73,8 +73,16 @@ class Wallet:
             "enablePortfolioMarginTrading": False,
         }
 
+    def status(self, _parameters: Parameters) -> dict[str, Any]:
+        """Tell that the exchange is open."""
+        return {"status": 0, "msg": "normal"}
+
+    def account_status(self, _parameters: Parameters) -> dict[str, Any]:
+        """Tell that nothing is held against the account."""
+        return {"data": "Normal"}
+
     def nothing(self, _parameters: Parameters) -> list[Any]:
-        """List the pairs that may be traded on margin: none."""
+        """List what there is none of here: pairs on margin, deposits, withdrawals, matches with oneself."""
         return []
 
     def no_contracts(self, _parameters: Parameters) -> dict[str, Any]:

@@ -84,10 +84,14 @@ class Arrivals:
         return self._newest_ms is not None and self._newest_ms >= open_ms
 
     def gave_up(self, now_s: float) -> bool:
-        """Tell whether others need not wait any longer for this symbol's next candle."""
+        """Tell whether others need not wait any longer for this symbol's next candle; they wait from the first call on."""
         if self._waits_since is None:
             self._waits_since = now_s
-        return now_s - self._waits_since >= self._gap_s
+        return self.is_given_up(now_s)
+
+    def is_given_up(self, now_s: float) -> bool:
+        """Tell whether others have waited in vain for this symbol."""
+        return self._waits_since is not None and now_s - self._waits_since >= self._gap_s
 
     def take(self, candles: Candles, columns: Sequence[str], now_s: float) -> list[str]:
         """Take a reply whose last candle is the one that is forming; returns what a person should know.

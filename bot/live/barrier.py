@@ -82,7 +82,8 @@ class Barrier:
 
     def ask(self) -> tuple[bool, NoAnswer | BrokenCandles | Refused | None]:
         """Ask for the candles that are needed; tell whether the exchange gave any, and the last thing that went wrong."""
-        has_answered, failed = False, None
+        has_answered = False
+        failed: NoAnswer | BrokenCandles | Refused | None = None
         for symbol, arrivals in list(self._arrivals.items()):
             if not arrivals.needs_more or self._is_silent(symbol):
                 continue

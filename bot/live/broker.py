@@ -91,7 +91,7 @@ class CCXTBroker(LiveBroker):
         entry = self._guarded_by.get(data)
         if entry is None or not guard.legs:
             return
-        tickets: Sequence[Ticket] = data.facts.guards.get(entry.client_id, ())
+        tickets = _alive(data.facts.guards.get(entry.client_id, ()), data.facts)
         if not tickets:
             if data.is_replaying:
                 self._missing[data] = entry.client_id, len(data)
@@ -138,6 +138,12 @@ class CCXTBroker(LiveBroker):
         """Cancel the orders of a guard; one that was lifted before its bar was over was never sent."""
         self._missing.pop(data, None)
         super()._lift(data)
+
+    def _sale_ended(self, order: Any) -> None:
+        """After a sale: guard what is still held; what rests may be for more than that if the books did not know the sale."""
+        if order.info.get("stray"):
+            self._lift(order.data)
+        super()._sale_ended(order)
 
     def _withdraw(self, order: Any) -> None:
         """Take an open order out of the books, and cancel it at the exchange."""
@@ -192,3 +198,9 @@ class CCXTBroker(LiveBroker):
     def _attach(self, order: Any, own_id: str) -> None:
         self._ids[order.ref] = own_id
         self._by_id[own_id] = order
+
+
+def _alive(legs: Sequence[Ticket], facts: BarFacts) -> Sequence[Ticket]:
+    """Return the orders of a guard; none where both have ended in this bar without a trade: then another is placed."""
+    names = {leg.client_id for leg in legs}
+    return () if names and names <= facts.endings.keys() and not names & facts.executions.keys() else legs

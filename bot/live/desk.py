@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bot.broker.rules import ExchangeRules
-    from bot.live.facts import OrderRow
     from bot.live.gateway import Gateway
     from bot.live.journal import Journal
     from bot.live.orders import Execution, OrderReport
 
-__all__ = ["Desk", "DeskSettings", "Stopped"]
+__all__ = ["REFUSED", "Desk", "DeskSettings", "Stopped"]
+
+REFUSED = "the exchange refused"
+"""What the reason of an order begins with that the exchange said no to."""
 
 _STOP_PASSED = "trigger immediately"  # words of refusals
 _PASSED = (_STOP_PASSED, "relationship of the prices")
@@ -124,33 +126,58 @@ class Desk:
         known_bar_ms
             Open time of the bar in which the ledger asked for it; None where the ledger learns of it later.
         """
+        free = self._free(tickets[0])
+        tickets = [replace(ticket, size=min(ticket.size, free or ticket.size)) for ticket in tickets]
         self._intend(tickets, known_bar_ms)
+        if not free:
+            self._give_up(tickets, "nothing is held that is not sold, or being sold, already")
+            return
         if self._send(tickets):
             return
         first = tickets[0]
         if len(tickets) > 1:
-            sold = self._sell_at_target(tickets[1], known_bar_ms)
+            sold = self._sell_at_target(tickets[1])
             if sold == first.size:
                 return
             first = replace(first, size=first.size - sold)
         reason = self._reason(first)
         kind = "protections" if any(words in reason for words in _PASSED) else "errors"
         self._on_trouble(kind, f"{first.symbol}: {reason}; the position is sold at the market instead")
-        self._sell_instead(first, known_bar_ms)
+        self.sell_instead(first)
 
-    def _sell_instead(self, first: Ticket, known_bar_ms: int | None = None) -> None:
-        """Sell at the market what a guard that was refused should have guarded."""
-        sale = market_exit(first, self._journal.guards_of(first.parent or ""))
-        self._intend([sale], known_bar_ms)
+    def _free(self, leg: Ticket) -> Decimal:
+        """Return what of a symbol is held and not promised to a sale of the strategy or of the operator: whole lots.
+
+        The ledger may know less: it learns of executions when their bar has closed.
+        """
+        promised = sum(
+            (
+                row.ticket.size - row.executed
+                for row in self._journal.undone(leg.symbol)
+                if row.ticket.side == "sell" and row.ticket.parent is None
+            ),
+            Decimal(0),
+        )
+        free = self._journal.held(leg.symbol) - promised
+        return Decimal(repr(floor_size(max(float(free), 0.0), self._rules[leg.symbol])))
+
+    def sell_instead(self, first: Ticket) -> None:
+        """Sell at the market what a guard that was refused should have guarded; the ledger learns of it at the next bar."""
+        free = self._free(first)
+        if not free:
+            return
+        earlier = self._journal.guards_of(first.parent or "")
+        sale = market_exit(replace(first, size=min(first.size, free)), earlier)
+        self._intend([sale])
         if not self._send([sale]):
             self._on_trouble("errors", f"{first.symbol}: the position is NOT guarded: {self._reason(sale)}")
 
-    def _sell_at_target(self, target: Ticket, known_bar_ms: int | None) -> Decimal:
+    def _sell_at_target(self, target: Ticket) -> Decimal:
         """Sell at the target where the price has passed it: an exchange refuses the pair, not the sale; return how much."""
         if _STOP_PASSED in self._reason(target):
             return Decimal(0)
         sale = target_alone(target, self._journal.guards_of(target.parent or ""))
-        self._intend([sale], known_bar_ms)
+        self._intend([sale])
         if self._send([sale]):
             self.withdraw([sale.client_id])  # what was not filled at once has come too late
         row = self._journal.order(sale.client_id)
@@ -179,10 +206,10 @@ class Desk:
             row = self._journal.order(client_id)
             if row is None or row.is_done or row.state == "unsent":
                 continue
-            self._book(self._inquiry.cancelled(row.ticket))
+            self.book(self._inquiry.cancelled(row.ticket))
             other = [leg for leg in self._journal.undone(row.ticket.symbol) if leg.ticket.pair == row.ticket.pair]
             for leg in other if row.ticket.pair else ():
-                self._book(self._inquiry.found(leg.ticket))
+                self.book(self._inquiry.found(leg.ticket))
 
     def close_out(self, symbol: str, held: Callable[[], Decimal], bar_ms: int, tag: str) -> str:
         """Cancel every order of a symbol and sell what is held at the market; returns what was done, in words.
@@ -227,48 +254,15 @@ class Desk:
                 report = self._inquiry.find_once(row)
             if report is None:
                 self._journal.refuse(row.ticket.client_id, "the exchange never had it")
-            elif (report.status != row.state or report.executed != row.executed) and self._book(report):
+            elif (report.status != row.state or report.executed != row.executed) and self.book(report):
                 self.guard(row.ticket)
         return [client_id for client_id in listed if self._journal.order(client_id) is None]
 
     def recover(self) -> None:
         """After a start: learn the fate of every order that may have been sent, and guard what was left unguarded."""
-        intended = [row for row in self._journal.undone() if row.state == "intended"]
-        for group in _by_pair(intended):
-            tickets = [row.ticket for row in group]
-            reports = self._inquiry.look_up(tickets, self._inquiry.certain_ms(max(row.sent_ms for row in group)))
-            for ticket in tickets if reports is None else ():
-                if ticket.role == "close":  # whoever asked for it is gone
-                    self._journal.refuse(ticket.client_id, "the bot ended before it was sent")
-                else:
-                    self._journal.unsent(ticket.client_id)
-            for report in reports or ():
-                self._book(report)
-        for row in list(self._journal.orders.values()):
-            self._guard_again(row)
+        from bot.live.recovery import recover
 
-    def _guard_again(self, row: OrderRow) -> None:
-        """Guard a purchase whose guard was not placed, or not in place of an earlier one, when the bot died."""
-        ticket = row.ticket
-        if ticket.role != "entry" or ticket.guard is None or not row.executed:
-            return
-        legs = self._journal.guards_of(ticket.client_id)
-        newest = [leg for leg in legs if leg.ticket.pair == legs[-1].ticket.pair]
-        if newest and all(leg.state == "unsent" for leg in newest):
-            self.place_guard([leg.ticket for leg in newest])
-        elif newest and all(leg.state == "refused" and leg.ticket.kind != "market" for leg in newest):
-            self._sell_instead(newest[0].ticket)
-        elif self._is_last(ticket) and all(leg.is_done for leg in legs) and _is_news(newest):
-            self.guard(ticket)  # a strategy that has cancelled it itself does so again in its replay
-
-    def _is_last(self, ticket: Ticket) -> bool:
-        """Tell whether nothing was decided about the symbol at a bar after this order's."""
-        later = (
-            other.ticket
-            for other in self._journal.orders.values()
-            if other.ticket.symbol == ticket.symbol and other.ticket.role in {"entry", "exit", "close"}
-        )
-        return not any(other.bar_ms > ticket.bar_ms for other in later)
+        recover(self, self._journal, self._inquiry)
 
     def _forgo(self, ticket: Ticket, reason: str) -> None:
         if self._journal.order(ticket.client_id) is None:
@@ -316,7 +310,7 @@ class Desk:
                         self._journal.unsent(ticket.client_id)
                     raise
                 elif error.wait_s is None:
-                    self._give_up(tickets, f"the exchange refused: {error}", is_cash_short=error.is_cash_short)
+                    self._give_up(tickets, f"{REFUSED}: {error}", is_cash_short=error.is_cash_short)
                     if isinstance(error, AccessDenied):
                         raise
                     return False
@@ -328,7 +322,7 @@ class Desk:
                 reports = self._inquiry.look_up(tickets, self._inquiry.certain_ms(sent_ms))
             if reports is not None:
                 for report in reports:
-                    self._book(report)
+                    self.book(report)
                 return True
         return self._give_up(tickets, f"the exchange refused {_MOST_REFUSALS} times")
 
@@ -337,7 +331,7 @@ class Desk:
             self._journal.refuse(ticket.client_id, reason, is_cash_short=is_cash_short)
         return False
 
-    def _book(self, report: OrderReport) -> bool:
+    def book(self, report: OrderReport) -> bool:
         """Write down what an order has become, with its trades; tell whether any is new."""
         row = self._journal.order(report.client_id)
         if row is None:
@@ -351,16 +345,3 @@ class Desk:
     def _reason(self, ticket: Ticket) -> str:
         row = self._journal.order(ticket.client_id)
         return "unknown" if row is None else row.reason
-
-
-def _is_news(legs: Sequence[OrderRow]) -> bool:
-    """Tell whether the ledger does not know yet how a stop or target ended."""
-    return not legs or any(leg.ended_bar_ms is None for leg in legs)
-
-
-def _by_pair(rows: Sequence[OrderRow]) -> list[list[OrderRow]]:
-    """Return orders in groups that are sent together, stop before target."""
-    groups: dict[str, list[OrderRow]] = {}
-    for row in rows:
-        groups.setdefault(row.ticket.pair or row.ticket.client_id, []).append(row)
-    return list(groups.values())

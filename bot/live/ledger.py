@@ -71,6 +71,8 @@ class LiveBroker(SpotBroker):
     def next(self) -> None:
         """Book what the exchange did in the bars that are new, and value the account."""
         fresh = [data for data in self.cerebro.datas if len(data) and self._booked.get(data) != len(data)]
+        if fresh:
+            self.check_submitted()  # a live loop has done so between two bars, a replay has not
         for data in fresh:
             self._booked[data] = len(data)
             self._taken.clear()

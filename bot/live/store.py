@@ -10,15 +10,16 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bot.live.answers import AccessDenied, NoAnswer, Refused
-from bot.live.arrivals import Arrivals, BrokenCandles
+from bot.live.arrivals import BrokenCandles
+from bot.live.barrier import Barrier
 from bot.live.broker import CCXTBroker
-from bot.live.desk import Desk, DeskSettings, Stopped
+from bot.live.desk import Desk, Stopped
 from bot.live.feed import Bar, CCXTFeed, Notice
 from bot.live.journal_rows import pack_bar
+from bot.live.store_settings import StoreSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,41 +33,6 @@ __all__ = ["CCXTStore", "StoreSettings"]
 
 _LONGEST_BACKOFF_S = 30.0
 _DONE = {"buy": "bought", "sell": "sold"}
-_FRESH_S = 5.0  # a bar that was released longer ago may not be the newest any more
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """How the store waits.
-
-    Attributes
-    ----------
-    poll_s : float
-        Pause between two questions for the next candle once it is due.
-    follows_wall : bool
-        Whether candles close by this computer's clock (corrected by the exchange's): then nothing is asked before one is due.
-    gap_s : float
-        How long a missing candle is asked for again before its absence counts as a fact of the market.
-    silence_s : float
-        After how long without a bar that is due the connection counts as broken.
-    sync_s : float
-        How often open orders are looked at between two bars; 0 for only at each bar.
-    stop_s : float
-        How long, once asked to stop, to see through what was decided before; then the next start looks it up.
-    desk : DeskSettings
-        How long to wait for certainty about orders.
-    trades : bool
-        False where orders are simulated: the exchange is never asked for them.
-    """
-
-    poll_s: float = 0.5
-    follows_wall: bool = True
-    gap_s: float = 60.0
-    silence_s: float = 120.0
-    sync_s: float = 5.0
-    stop_s: float = 20.0
-    desk: DeskSettings = field(default_factory=DeskSettings)
-    trades: bool = True
 
 
 class CCXTStore:
@@ -124,45 +90,32 @@ class CCXTStore:
         self._now_ms, self._monotonic = now_ms, monotonic
         self._wake = threading.Condition()
         self._stopping = threading.Event()
-        self._give_up_at = 0.0
         self._ready: set[str] = set()
         self._tasks: deque[Callable[[], None]] = deque()
         self._kept: dict[str, list[tuple[frozenset[str], Callable[[], None]]]] = {}
         self._feeds: dict[str, CCXTFeed] = {}
-        self._arrivals: dict[str, Arrivals] = {}
-        self._columns: dict[str, tuple[str, ...]] = {}
         self._thread: threading.Thread | None = None
-        self._next_poll = 0.0
-        self._next_sync = 0.0
-        self._backoff_s = 0.0
-        self._silent_until: dict[str, float] = {}
-        self._released: dict[str, tuple[int, float]] = {}
+        self._next_poll = self._next_sync = self._backoff_s = self._give_up_at = 0.0
         self._is_live = False
+        self._barrier = Barrier(gateway, timeframe, gap_s=self.settings.gap_s, note=self._note, monotonic=monotonic)
         self.desk = Desk(
             gateway,
             journal,
             rules,
             now_ms=now_ms,
             pause=self._pause,
-            is_newest=self._is_newest,
+            is_newest=lambda ticket: self._barrier.is_newest(ticket, self._pause),
             on_fill=self.tell_fill,
             on_trouble=lambda kind, text: on_event(kind, None, text),
             settings=self.settings.desk,
         )
 
-    # ---- Backtrader's side
-
     def getdata(self, **params: Any) -> CCXTFeed:
         """Return the feed of a symbol; see ``CCXTFeed`` for its params."""
         feed = self.DataCls(store=self, **params)  # type: ignore[call-arg]  # Backtrader takes the params
-        candles, symbol = feed.candles, str(feed.p.symbol)
+        symbol = str(feed.p.symbol)
         self._feeds[symbol] = feed
-        self._columns[symbol] = tuple(candles.columns)
-        newest = int(candles.open_ms[-1]) if len(candles) else None
-        last = None if newest is None else tuple(float(column[-1]) for column in candles.columns.values())
-        self._arrivals[symbol] = Arrivals(self.timeframe, newest, last, gap_s=self.settings.gap_s)
-        if newest is not None:
-            self._released[symbol] = (newest, float("-inf"))
+        self._barrier.add(symbol, feed.candles)
         return feed
 
     def getbroker(self, **params: Any) -> CCXTBroker:
@@ -230,18 +183,15 @@ class CCXTStore:
     def drop(self, symbol: str) -> None:
         """Wait no longer for the strategy of a symbol: it has ended; what it wanted last is seen through."""
         self._hand_over_kept(symbol)
-        self._hand_over_kept(symbol)
         with self._wake:
             self._feeds.pop(symbol, None)
-            self._arrivals.pop(symbol, None)
+            self._barrier.drop(symbol)
             self._ready.discard(symbol)
             self._wake.notify()
 
-    # ---- called from any thread
-
     def released_ms(self, symbol: str) -> int:
         """Return the open time of the newest bar that was released, milliseconds UTC; 0 before the first."""
-        return self._released.get(symbol, (0, 0.0))[0]
+        return self._barrier.released_ms(symbol)
 
     def call(self, action: Callable[[], Any]) -> Future[Any]:
         """Run something on the store's thread, between two requests; for commands."""
@@ -352,69 +302,44 @@ class CCXTStore:
             self._broken(error)
 
     def _poll(self) -> None:
-        failed: NoAnswer | BrokenCandles | Refused | None = None
-        for symbol, arrivals in list(self._arrivals.items()):
-            if not arrivals.needs_more or self._monotonic() < self._silent_until.get(symbol, 0.0):
-                continue
-            try:
-                self._ask(symbol, arrivals)
-            except AccessDenied:
-                raise
-            except (NoAnswer, BrokenCandles) as error:
-                failed = error
-            except Refused as error:  # of a symbol that has vanished; the others go on
-                if error.wait_s is not None:
-                    failed = error
-                    continue
-                if symbol not in self._silent_until:
-                    self._note("errors", symbol, f"{symbol}: the exchange gives no candles: {error}")
-                self._silent_until[symbol] = self._monotonic() + _LONGEST_BACKOFF_S
+        has_answered, failed = self._barrier.ask()
+        if has_answered:
+            self._backoff_s = 0.0
+            if self.connection != "live" and self._is_live:
+                self._go_live()
         if self._release():
             self._next_poll = self._monotonic()
             return
         if failed is not None:
             raise failed
-        if not self._is_live and not any(arrivals.has_bar for arrivals in self._arrivals.values()):
+        if not self._is_live and self._barrier.is_empty:
             self._go_live()
         self._next_poll = self._monotonic() + self._until_due_s()
 
-    def _ask(self, symbol: str, arrivals: Arrivals) -> None:
-        candles = self.gateway.candles(symbol, self.timeframe, since_ms=arrivals.since_ms)
-        for text in arrivals.take(candles, self._columns[symbol], self._monotonic()):
-            self._note("data", symbol, text)
-        self._backoff_s = 0.0
-        self._silent_until.pop(symbol, None)
-        if self.connection != "live" and self._is_live:
-            self._go_live()
-
     def _release(self) -> bool:
-        """Release the earliest bar that every symbol has, or certainly lacks; tell whether there was one."""
-        having = {symbol: arrivals for symbol, arrivals in self._arrivals.items() if arrivals.has_bar}
-        if not having:
-            return False
-        open_ms = min(arrivals.next_open_ms for arrivals in having.values())
-        now = self._monotonic()
-        waiting = [each for each in self._arrivals.values() if not each.has_bar and not each.is_past(open_ms)]
-        patience = [each.gave_up(now) for each in waiting]  # a list: the clock of each one runs
-        if not all(patience):
-            return False
-        chosen = {symbol: arrivals for symbol, arrivals in having.items() if arrivals.next_open_ms == open_ms}
-        for symbol in chosen if self.settings.trades else ():
-            self._tell_foreign(symbol, self.desk.sync(symbol))
+        """Release the next bar, once everything about it is known; tell whether there was one."""
+        chosen = self._barrier.next_bar()
+        for symbol in list(chosen) if self.settings.trades else ():
+            try:
+                self._tell_foreign(symbol, self.desk.sync(symbol))
+            except Refused as error:
+                if error.wait_s is not None or isinstance(error, AccessDenied):
+                    raise
+                self._barrier.silence(symbol, error)
+                del chosen[symbol]
         for symbol, arrivals in chosen.items():
-            is_late = arrivals.has_newer
-            values = arrivals.pop(self._with_side(symbol, open_ms))
+            open_ms, is_late = arrivals.next_open_ms, arrivals.has_newer
+            values = self._barrier.release(symbol, self._with_side(symbol, open_ms))
             close_ms = open_ms + arrivals.step_ms
             facts = self.journal.deliver(
                 symbol, open_ms, close_ms, pack_bar(open_ms, values), is_late=is_late, now_ms=self._now_ms()
             )
-            self._released[symbol] = (open_ms, self._monotonic())
             self._ready.discard(symbol)
             self._feeds[symbol].deliver(Bar(open_ms, values, is_late, facts))
-        return True
+        return bool(chosen)
 
     def _with_side(self, symbol: str, open_ms: int) -> float | None:
-        if self._side_value is None or "sentiment" not in self._columns[symbol]:
+        if self._side_value is None or "sentiment" not in self._barrier.columns(symbol):
             return None
         return self._side_value(symbol, open_ms)
 
@@ -435,8 +360,8 @@ class CCXTStore:
         """Return how long to wait before the next question."""
         if not self.settings.follows_wall:
             return self.settings.poll_s
-        due_ms = min(arrivals.due_ms for arrivals in self._arrivals.values())
-        wait = (due_ms - self._now_ms()) / 1000.0
+        due_ms = self._barrier.due_ms()
+        wait = 0.0 if due_ms is None else (due_ms - self._now_ms()) / 1000.0
         if wait < -self.settings.silence_s and self.connection == "live":
             self._broken(NoAnswer(f"no candle for {-wait:.0f} s after one was due"))
         return max(wait, self.settings.poll_s)
@@ -458,34 +383,6 @@ class CCXTStore:
         self.connection, self._is_live = "live", True
         for feed in self._feeds.values():
             feed.deliver(Notice(feed.LIVE))
-
-    def _is_newest(self, ticket: Ticket) -> bool:
-        """Tell whether no bar after the one of a decision has closed; asks where that is not certain."""
-        open_ms, at = self._released.get(ticket.symbol, (ticket.bar_ms, float("-inf")))
-        arrivals = self._arrivals.get(ticket.symbol)  # None once the strategy has ended
-        if open_ms > ticket.bar_ms or (arrivals is not None and arrivals.has_bar):
-            return False
-        if self._monotonic() - at <= _FRESH_S:
-            return True
-        pause = 0.05
-        while True:
-            wait = 0.0
-            try:
-                newest = self.gateway.candles(ticket.symbol, self.timeframe, limit=2)
-                if len(newest) >= 2:
-                    self._released[ticket.symbol] = (open_ms, self._monotonic())
-                    return int(newest.open_ms[-2]) <= ticket.bar_ms
-            except AccessDenied:
-                raise
-            except NoAnswer as error:
-                wait = error.wait_s
-            except Refused as error:
-                if error.wait_s is None:  # no such symbol any more: the order will be refused, too
-                    return True
-                wait = error.wait_s
-            if self._pause(max(pause, wait)):
-                raise Stopped
-            pause = min(2 * pause, 1.0)
 
     def tell_fill(self, ticket: Ticket, trades: Sequence[Execution]) -> None:
         """Tell whoever listens of new executions."""

@@ -1,6 +1,6 @@
 """Lives that end by kill -9: between two chosen steps of the bot, or at any moment.
 
-Processes are forked from one that has imported everything, so that a life costs what it does and not what Python's start does.
+Processes are forked from one that has imported everything: a life costs what it does, not what the start of Python does.
 """
 
 from __future__ import annotations
@@ -79,15 +79,21 @@ class Nursery:
             self.killed_at[answer["step"]] += 1
         return str(answer["end"])
 
-    def lives(self, bench: Any, url: str, folder: Path, *, seed: int, kills: int, longest: int = 60) -> dict[str, Any]:
+    def lives(
+        self, bench: Any, url: str, folder: Path, *, seed: int, kills: int, longest: int = 60, **options: Any
+    ) -> dict[str, Any]:
         """Kill so many lives one after the other, then let one reach the end; returns its logs."""
         chance = random.Random(seed)
         for number in range(kills):
-            wish = {"kill_after": chance.uniform(0.02, 0.2)} if number % 3 == 2 else {"kill_step": chance.randint(1, longest)}
-            if self.live(bench, url, folder, **wish) == "done":
+            wish = (
+                {"kill_after": chance.uniform(0.02, 0.2)}
+                if number % 3 == 2
+                else {"kill_step": chance.randint(1, longest)}
+            )
+            if self.live(bench, url, folder, **wish, **options) == "done":
                 break
         else:
-            if self.live(bench, url, folder) != "done":
+            if self.live(bench, url, folder, **options) != "done":
                 raise RuntimeError("the last life did not reach the end")
         return json.loads((folder / "logs.json").read_text())
 
@@ -141,7 +147,9 @@ def _live(order: dict[str, Any], note: int) -> None:
     folder = Path(order["folder"])
     life = Life(Bench.from_dict(order["bench"]), order["url"], folder, settings=order.get("settings", {}))
     if order.get("kill_after") is not None:
-        timer = threading.Timer(order["kill_after"], lambda: (os.write(note, b"any"), os.kill(os.getpid(), signal.SIGKILL)))
+        timer = threading.Timer(
+            order["kill_after"], lambda: (os.write(note, b"any"), os.kill(os.getpid(), signal.SIGKILL))
+        )
         timer.daemon = True
         timer.start()
     if order.get("kill_step"):
@@ -166,7 +174,9 @@ def serve_until_killed(order: dict[str, Any], note: int) -> None:
     from bot.exchange.server import ExchangeServer
 
     bench = Bench.from_dict(order["bench"])
-    server = ExchangeServer(bench.exchange(), port=order["port"], state=StateFile(Path(order["folder"]) / "exchange.db"))
+    server = ExchangeServer(
+        bench.exchange(), port=order["port"], state=StateFile(Path(order["folder"]) / "exchange.db")
+    )
     with server:
         os.write(note, b"any")
         time.sleep(order["kill_after"])
@@ -176,8 +186,6 @@ def serve_until_killed(order: dict[str, Any], note: int) -> None:
 def _main() -> None:
     """Fork a child for each line of the input, and tell how it ended."""
     import ccxt  # noqa: F401 - imported once, for all lives
-
-    import bot.exchange.server
     import live_bench  # noqa: F401
 
     for line in sys.stdin.buffer:
@@ -190,7 +198,7 @@ def _main() -> None:
             code = 0
             try:
                 (serve_until_killed if "port" in order else _live)(order, note)
-            except BaseException:  # noqa: BLE001 - told to the parent
+            except BaseException:
                 os.write(note, traceback.format_exc()[-3000:].encode())
                 code = 1
             finally:

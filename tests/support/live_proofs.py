@@ -12,10 +12,11 @@ from typing import Any
 from live_bench import Bench, Life, broken_rules, differences, folder_in_memory
 from live_kills import Nursery
 
+from bot.exchange.clocks import Accelerated
 from bot.exchange.faults import Fault, FaultPlan
-from bot.exchange.server import ExchangeServer
+from bot.exchange.server import ExchangeServer, unlimited
 
-__all__ = ["Proof", "bench_of", "order_every_fault", "prove", "prove_exchange_kills"]
+__all__ = ["Proof", "bench_of", "order_every_fault", "prove", "prove_exchange_kills", "prove_in_real_time"]
 
 KLINES = r"/api/v3/klines"
 REPLIES = (
@@ -136,6 +137,44 @@ def prove_exchange_kills(seed: int, *, bars: int = 80, nursery: Nursery) -> Proo
             thread.join()
         proof.kills = Counter({"exchange": (nursery.killed_at - before).total()})
         _judge(proof, bench, bench.exchange_again(folder), folder, expected, logs, [])
+    return proof
+
+
+def prove_in_real_time(
+    seed: int,
+    *,
+    bars: int = 60,
+    speed: float = 600.0,
+    rate: float = 0.0,
+    kills: int = 0,
+    nursery: Nursery | None = None,
+    streams: bool = False,
+) -> Proof:
+    """Trade on a market that does not wait: a replay of the journal must have the same log, and all books must agree."""
+    bench = bench_of(seed, bars)
+    proof = Proof()
+    settings = {"poll_s": 0.5 if streams else 0.02, "gap_s": 3.0, "sync_s": 0.05, "stop_s": 3.0}
+    server = ExchangeServer(bench.exchange(), clock=Accelerated(speed), limits=unlimited(), seed=seed)
+    with server, folder_in_memory() as folder:
+        if rate:
+            order_every_fault(server.faults, rate)
+        if streams:
+            server.faults.add_random(("drop_ws", "silence_ws"), 0.02, delay=0.5)
+        if kills:
+            before = Counter(nursery.killed_at)
+            logs = nursery.lives(bench, server.url, folder, seed=seed, kills=kills, settings=settings)
+            proof.kills = nursery.killed_at - before
+        else:
+            life = Life(bench, server.url, folder, settings=settings, streams=streams)
+            logs = life.run()
+            if streams and not life.watch.news:
+                proof.broken.append(f"seed {seed}: the streams told nothing: {life.watch.problem}")
+        server.faults.clear()
+        proof.faults = Counter(server.faults.counts)
+        kept = proof.broken
+        again = Life(bench, server.url, folder, settings=settings).run()
+        _judge(proof, bench, server.exchange, folder, logs, again, server.strays)
+        proof.broken += kept
     return proof
 
 

@@ -99,7 +99,14 @@ class ScriptedGateway:
         if ticket.kind == "market":
             trades = (self.trade(ticket.client_id, ticket.size),)
         status = "filled" if trades else "open"
-        report = OrderReport(ticket.client_id, str(len(self.placed)), status, ticket.size if trades else Decimal(0), self.time_ms(), trades)
+        report = OrderReport(
+            ticket.client_id,
+            str(len(self.placed)),
+            status,
+            ticket.size if trades else Decimal(0),
+            self.time_ms(),
+            trades,
+        )
         self.orders[ticket.client_id] = report
         return report
 

@@ -36,7 +36,9 @@ def test_the_live_log_is_the_backtest_log_and_a_replay_has_it_again(bench, folde
         assert differences(logs, Life(bench, server.url, folder).run()) == []
         posts = [each for each in server.requests if each["number"] > number and each["method"] == "POST"]
         assert posts == [], "a replay sends nothing"
-    done = Counter((row[4], row[9]) for rows in logs.values() for row in rows if row[1] == "order" and row[2] == "Completed")
+    done = Counter(
+        (row[4], row[9]) for rows in logs.values() for row in rows if row[1] == "order" and row[2] == "Completed"
+    )
     assert sum(count for (_, protective), count in done.items() if protective) >= 5
     assert len(done) >= 5, f"orders of few kinds: {done}"
 

@@ -10,6 +10,7 @@ from scripted_gateway import RULES, ScriptedGateway, Time, refused
 from bot.errors import StorageError
 from bot.live.answers import AccessDenied, NoAnswer
 from bot.live.desk import Desk, DeskSettings, Stopped
+from bot.live.guards import legs_for
 from bot.live.journal import Journal
 from bot.live.journal_rows import RunRow, begin_run
 from bot.live.orders import Guard, Ticket, client_id
@@ -74,7 +75,9 @@ class Place:
         self.desk.recover()
 
     def open_sells(self) -> list[str]:
-        return [name for name, report in self.gateway.orders.items() if report.status == "open" and "b" not in name[-2:]]
+        return [
+            name for name, report in self.gateway.orders.items() if report.status == "open" and "b" not in name[-2:]
+        ]
 
     def state_of(self, ticket: Ticket) -> str:
         return self.journal.order(ticket.client_id).state
@@ -96,7 +99,9 @@ def place(tmp_path):
 # ---- placed once
 
 
-@pytest.mark.parametrize("script", [["ok"], ["lost after"], ["lost before"], ["lost before", "lost before", "lost after"]])
+@pytest.mark.parametrize(
+    "script", [["ok"], ["lost after"], ["lost before"], ["lost before", "lost before", "lost after"]]
+)
 def test_an_order_is_placed_once_whatever_becomes_of_its_reply(place, script):
     desk = place(sends=script)
     desk.desk.place(entry())
@@ -105,7 +110,9 @@ def test_an_order_is_placed_once_whatever_becomes_of_its_reply(place, script):
     assert desk.journal.order(entry().client_id).executed == SIZE
 
 
-@pytest.mark.parametrize("late_ms", [0, 1, 19, 20, 21, 500, 2_000, 4_900, 4_999, 5_000, 5_001, 9_000, 14_999, 15_500, 30_000])
+@pytest.mark.parametrize(
+    "late_ms", [0, 1, 19, 20, 21, 500, 2_000, 4_900, 4_999, 5_000, 5_001, 9_000, 14_999, 15_500, 30_000]
+)
 @pytest.mark.parametrize("ahead_ms", [0, 900, -900, 60_000])
 def test_a_request_that_arrives_late_never_meets_a_second_one(place, late_ms, ahead_ms):
     desk = place(sends=[late_ms], exchange_ahead_ms=ahead_ms)
@@ -305,6 +312,32 @@ def test_an_order_that_trades_on_between_two_questions_is_asked_for_again(place)
     assert desk.journal.order(own.client_id).executed == Decimal("0.75")
 
 
+def test_a_guard_is_for_no_more_than_what_is_left_to_guard(place):
+    """The ledger asks for a guard before it knows that a part was sold."""
+    desk = place()
+    own = entry(guard=Guard(0.01, None))
+    desk.desk.place(own)
+    desk.desk.withdraw(desk.open_sells())
+    desk.desk.place(sale(size=Decimal("1.5")))
+    legs = legs_for(own, 2.0, (99.0, 102.0), RULES, desk.journal.guards_of(own.client_id))
+    desk.desk.place_guard(legs, 120_000)
+    assert {desk.journal.order(name).ticket.size for name in desk.open_sells()} == {Decimal("0.5")}
+
+
+def test_nothing_is_sent_to_guard_what_is_sold_already(place):
+    desk = place()
+    own = entry(guard=Guard(0.01, None))
+    desk.desk.place(own)
+    desk.desk.withdraw(desk.open_sells())
+    desk.desk.place(sale())
+    number = len(desk.gateway.sent)
+    desk.desk.place_guard(legs_for(own, 2.0, (99.0, None), RULES, desk.journal.guards_of(own.client_id)), 120_000)
+    assert len(desk.gateway.sent) == number
+    assert desk.told == []
+    desk.restart()
+    assert len(desk.gateway.sent) == number
+
+
 # ---- races
 
 
@@ -381,6 +414,35 @@ def test_a_life_that_ends_between_a_refused_guard_and_the_sale_sells_at_the_next
         desk.desk.place(entry(guard=Guard(0.01, None)))
     desk.restart()
     assert sum(row.executed for row in desk.journal.guards_of(entry().client_id)) == SIZE
+
+
+def test_a_target_that_the_price_has_passed_is_not_left_alone_by_a_life_that_ends(place):
+    """The pair is refused, the sale at the target is placed and not filled, and the process dies."""
+    passed = refused("The relationship of the prices for the orders is not correct.", code=-2010)
+    desk = place(sends=["ok", passed])
+    plain = desk.desk.withdraw
+
+    def withdraw(orders):
+        if any(name.endswith("T1") for name in orders):
+            raise KeyboardInterrupt
+        plain(orders)
+
+    desk.desk.withdraw = withdraw
+    with pytest.raises(KeyboardInterrupt):
+        desk.desk.place(entry(guard=Guard(0.01, 0.02)))
+    assert [name[-2:] for name in desk.open_sells()] == ["T1"]
+    desk.restart()
+    assert desk.open_sells() == []
+    assert desk.journal.held("BTCUSDT") == 0
+
+
+def test_a_guard_that_was_refused_long_ago_sells_nothing_at_a_start(place):
+    desk = place(sends=["ok", refused("would trigger immediately", would_trigger=True), refused("halted")])
+    desk.desk.place(entry(guard=Guard(0.01, None)))
+    desk.journal.deliver("BTCUSDT", 120_000, 180_000, b"", is_late=False, now_ms=0)
+    number = len(desk.gateway.sent)
+    desk.restart()
+    assert len(desk.gateway.sent) == number
 
 
 def test_a_life_that_ends_between_two_guards_is_guarded_at_the_next_start(place):

@@ -69,8 +69,32 @@ def test_a_filled_order_carries_its_trades(gateway):
 
 def test_a_pair_is_one_list_and_cancelling_one_cancels_both(gateway):
     gateway.send(ticket())
-    stop = Ticket("mbtest-0S", "BTCUSDT", 0, "sell", "stop", "stop", Decimal("0.01"), None, Decimal("20000"), "mbtest-0L", "mbtest-0b")
-    target = Ticket("mbtest-0T", "BTCUSDT", 0, "sell", "limit", "target", Decimal("0.01"), Decimal("90000"), None, "mbtest-0L", "mbtest-0b")
+    stop = Ticket(
+        "mbtest-0S",
+        "BTCUSDT",
+        0,
+        "sell",
+        "stop",
+        "stop",
+        Decimal("0.01"),
+        None,
+        Decimal(20000),
+        "mbtest-0L",
+        "mbtest-0b",
+    )
+    target = Ticket(
+        "mbtest-0T",
+        "BTCUSDT",
+        0,
+        "sell",
+        "limit",
+        "target",
+        Decimal("0.01"),
+        Decimal(90000),
+        None,
+        "mbtest-0L",
+        "mbtest-0b",
+    )
     assert {report.client_id for report in gateway.send_pair(stop, target)} == {"mbtest-0S", "mbtest-0T"}
     assert len(gateway.open_orders("BTCUSDT")) == 2
     assert gateway.cancel("BTCUSDT", "mbtest-0T").status == "cancelled"
@@ -223,7 +247,12 @@ def test_a_rate_limit_pauses_all_requests_and_nothing_leaves_meanwhile(gateway, 
     assert refused.value.wait_s == wait
     before = server.requests[-1]["number"]
     seconds.now += wait - 0.01
-    for ask in (gateway.time_ms, gateway.account, lambda: gateway.send(resting()), lambda: gateway.find("BTCUSDT", "x")):
+    for ask in (
+        gateway.time_ms,
+        gateway.account,
+        lambda: gateway.send(resting()),
+        lambda: gateway.find("BTCUSDT", "x"),
+    ):
         with pytest.raises(Refused) as quiet:
             ask()
         assert quiet.value.wait_s == pytest.approx(0.01)
@@ -266,7 +295,9 @@ def test_a_market_that_has_halted_refuses(gateway, server):
 
 
 def test_an_exchange_that_is_down_is_no_answer(server, seconds):
-    gone = Gateway(trading_client("binance", Keys("key", "secret"), endpoint="http://127.0.0.1:9", timeout_ms=300), seconds)
+    gone = Gateway(
+        trading_client("binance", Keys("key", "secret"), endpoint="http://127.0.0.1:9", timeout_ms=300), seconds
+    )
     with pytest.raises(NoAnswer):
         gone.open(["BTCUSDT"])
     gone.close()

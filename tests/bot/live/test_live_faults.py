@@ -17,10 +17,14 @@ POST = {"path": r"/api/v3/(order|orderList/oco)", "method": "POST"}
 NAMED = {
     "a reply is lost after every order": [Fault("reset_after", **POST, count=None)],
     "the connection dies before every third order": [Fault("reset_before", **POST, count=None, rate=0.25)],
-    "orders arrive late, within the receive window": [Fault("late_acceptance", **POST, count=None, rate=0.5, delay=0.2)],
+    "orders arrive late, within the receive window": [
+        Fault("late_acceptance", **POST, count=None, rate=0.5, delay=0.2)
+    ],
     "orders arrive too late": [Fault("late_acceptance", **POST, count=None, rate=0.3, delay=0.4)],
     "the execution status is unknown": [Fault("error_after", **POST, count=None, code=-1007)],
-    "every list and every fill comes twice": [Fault("duplicate_reply", path=r"/api/v3/(order|myTrades|openOrders).*", count=None)],
+    "every list and every fill comes twice": [
+        Fault("duplicate_reply", path=r"/api/v3/(order|myTrades|openOrders).*", count=None)
+    ],
     "half of the replies to orders are cut": [Fault("cut_json", **POST, count=None, rate=0.5)],
     "look-ups fail": [
         Fault("reset_after", **POST, count=None, rate=0.5),
@@ -39,7 +43,7 @@ NAMED = {
 @pytest.mark.parametrize("name", NAMED)
 def test_one_kind_of_fault_all_the_time(name):
     number = list(NAMED).index(name)
-    bench = Bench(seed=300 + number, bars=36, in_kind=number % 2 == 1)
+    bench = Bench(seed=300 + number, bars=34, in_kind=number % 2 == 1)
     with ExchangeServer(bench.exchange(), seed=number) as server, folder_in_memory() as folder:
         server.faults.add(*NAMED[name])
         logs = Life(bench, server.url, folder).run()
@@ -48,9 +52,9 @@ def test_one_kind_of_fault_all_the_time(name):
         assert broken_rules(bench, server.exchange, folder, logs, server.strays) == []
 
 
-@pytest.mark.parametrize("seed", [0, 2, 3])
+@pytest.mark.parametrize("seed", [0, 2])
 def test_random_faults_of_every_kind(seed):
-    proof = prove(seed, bars=45, rate=0.02)
+    proof = prove(seed, bars=40, rate=0.02)
     assert proof.faults.total() > 5
     assert proof.differences + proof.broken == []
 

@@ -44,6 +44,10 @@ def orders_sent(server: ExchangeServer) -> list[dict]:
     return [each for each in server.requests if each["method"] == "POST" and "/order" in each["path"]]
 
 
+def times(logs: dict[str, list]) -> list[float]:
+    return [row[2] for row in logs["BTCUSDT"] if row[1] == "bar"]
+
+
 def test_an_exchange_that_is_down_in_the_middle_changes_nothing(folder):
     bench = Bench(seed=5)
     with market(bench) as server:
@@ -71,7 +75,9 @@ def test_an_exchange_that_does_not_answer_is_asked_less_and_less_often(folder):
         life.run()
         assert time.monotonic() - began < 8.0
         failed = server.faults.counts["reset_before"]
-    assert 5 <= failed <= 25, "twice 20 ms, 40 ms, ... in two seconds; a request may be sent a second time by its library"
+    assert 5 <= failed <= 25, (
+        "twice 20 ms, 40 ms, ... in two seconds; a request may be sent a second time by its library"
+    )
 
 
 def test_a_stop_sees_through_what_was_decided_before(folder):
@@ -167,7 +173,9 @@ def test_a_symbol_that_vanishes_leaves_the_others_alone(folder):
         life.assemble = assemble
         logs = life.run()
         watcher.join()
-        asked = [each for each in server.requests if "klines" in each["path"] and "symbol=BTCUSDT" in each["parameters"]]
+        asked = [
+            each for each in server.requests if "klines" in each["path"] and "symbol=BTCUSDT" in each["parameters"]
+        ]
         refused = [each for each in asked if each["status"] == 400]
     assert sum(row[1] == "bar" for row in logs["ETHUSDT"]) == bench.bars
     assert sum(row[1] == "bar" for row in logs["BTCUSDT"]) < 60
@@ -179,7 +187,9 @@ def test_a_halted_market_refuses_orders_and_the_run_goes_on(folder):
     bench = Bench(seed=10)
     with market(bench) as server:
         halt = Fault("halt", symbol="BTCUSDT")
-        life = Life(bench, server.url, folder, on_bar=at_bar(40, lambda: server.call(lambda: server.venue.control.happen(halt))))
+        life = Life(
+            bench, server.url, folder, on_bar=at_bar(40, lambda: server.call(lambda: server.venue.control.happen(halt)))
+        )
         logs = life.run()
     assert sum(row[1] == "bar" for row in logs["BTCUSDT"]) == bench.bars
     late = [row for row in logs["BTCUSDT"] if row[1] == "order" and row[0] > 45]
@@ -199,8 +209,9 @@ def test_bars_that_were_missed_are_caught_up_and_not_traded_on(folder):
         entries = [each for each in orders_sent(server)[number:] if "side=BUY" in each["parameters"]]
         assert broken_rules(bench, server.exchange, folder, logs, server.strays) == []
         again = Life(bench, server.url, folder).run()
-    assert [row[2] for row in logs["BTCUSDT"] if row[1] == "bar"] == [row[2] for row in bench.backtest()["BTCUSDT"] if row[1] == "bar"]
-    bars = [int(part.split("-")[1]) * 1000 for each in entries for part in each["parameters"].split("&") if part.startswith("newClientOrderId=")]
+    assert times(logs) == times(bench.backtest())
+    names = [part for each in entries for part in each["parameters"].split("&") if part.startswith("newClientOrderId=")]
+    bars = [int(name.split("-")[1]) * 1000 for name in names]
     assert all(not START_MS + 41 * MINUTE_MS <= bar < START_MS + 69 * MINUTE_MS for bar in bars)
     assert differences(logs, again) == []
 
