@@ -37,15 +37,17 @@ def measure() -> list[dict[str, Any]]:
 def speed_and_latency(home) -> list[dict[str, Any]]:
     """Run bars in lockstep, and time each order from the reply with the candle to the order's request."""
     file = config("2018-01-10", "2018-01-13", "speed")
-    with tempfile.TemporaryDirectory() as folder:
-        with lockstep_bot(file, home, Path(folder) / "state.db", last_row=SPEED_BARS) as (run, server, _):
-            waits = _time_orders(run)
-            run.prepare()
-            began = time.perf_counter()
-            run.start()
-            run.wait()
-            seconds = time.perf_counter() - began
-            orders = len(run.journal.orders)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        lockstep_bot(file, home, Path(folder) / "state.db", last_row=SPEED_BARS) as (run, _, _),
+    ):
+        waits = _time_orders(run)
+        run.prepare()
+        began = time.perf_counter()
+        run.start()
+        run.wait()
+        seconds = time.perf_counter() - began
+        orders = len(run.journal.orders)
     waits = sorted(waits)
     median, p99 = statistics.median(waits) * 1e3, waits[int(len(waits) * 0.99)] * 1e3
     return [
@@ -156,13 +158,13 @@ def soak(home) -> list[dict[str, Any]]:
                     hour = done
                     gc.collect()
                     kilobytes.append(_resident())
-                    handles.append(len(os.listdir("/proc/self/fd")))
+                    handles.append(sum(1 for _ in Path("/proc/self/fd").iterdir()))
             run.wait()
             orders = len(run.journal.orders)
     grown = (max(kilobytes[1:]) - kilobytes[0]) / 1024
     return [
         {
-            "what": f"memory over {len(kilobytes) + 1} simulated hours at {SOAK_SPEED:g}x after the first ({orders} orders), MB",
+            "what": f"memory over {len(kilobytes) + 1} hours of market at {SOAK_SPEED:g}x ({orders} orders), MB",
             "asked": "grows <= 5",
             "measured": f"grows {grown:.1f}; open files {handles[0]} to {handles[-1]}",
             "ok": grown <= 5 and handles[-1] <= handles[0] + 2,
