@@ -141,7 +141,7 @@ class Market:
             "otoAllowed": False,
             "quoteOrderQtyMarketAllowed": True,
             "allowTrailingStop": False,
-            "cancelReplaceAllowed": False,
+            "cancelReplaceAllowed": True,
             "amendAllowed": False,
             "isSpotTradingAllowed": True,
             "isMarginTradingAllowed": False,

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from live_bench import CASH, MINUTE_MS, START_MS, WARM, Bench, Life, broken_rules, differences, folder_in_memory
 
+from bot.exchange.faults import Fault
 from bot.exchange.server import ExchangeServer
 from bot.live.journal import Journal
 from bot.live.ledger import ReplayDiffers
@@ -94,8 +95,8 @@ def test_a_replay_that_decides_otherwise_than_the_journal_stops(change, folder):
 
 
 def test_a_trade_of_an_order_that_the_books_do_not_hold_is_booked_all_the_same(folder):
-    """The operator sells by command: the strategy learns of it at the next bar."""
-    bench = Bench(seed=46, bars=90)
+    """The operator sells by command, again and again: the strategy learns of it at the next bar, in a replay as well."""
+    bench = Bench(seed=46, bars=140)
     done = []
     with ExchangeServer(bench.exchange()) as server:
         life = Life(bench, server.url, folder)
@@ -103,16 +104,41 @@ def test_a_trade_of_an_order_that_the_books_do_not_hold_is_booked_all_the_same(f
         def sell(_symbol: str, open_ms: int) -> None:
             held = sum(trade.size if side == "buy" else -trade.size for side, trade in life.journal.traded("BTCUSDT"))
             busy = [row for row in life.journal.undone() if row.ticket.role in {"entry", "exit"}]
-            if done or held < 1 or busy or open_ms < START_MS + (WARM + 10) * MINUTE_MS:
+            if held < 1 or busy or open_ms < (done[-1] if done else START_MS + WARM * MINUTE_MS) + 4 * MINUTE_MS:
                 return
             done.append(open_ms)
             life.store.call(lambda: life.store.desk.close_out("BTCUSDT", lambda: held, open_ms, "mbtest")).result(10)
 
         life.on_bar = sell
         logs = life.run()
-        assert done
+        assert len(done) > 5
         assert broken_rules(bench, server.exchange, folder, logs, server.strays) == []
         assert differences(logs, Life(bench, server.url, folder).run()) == []
     with StateDatabase(folder / "state.db") as state:
         journal = Journal(state, Journal.newest_run(state, "bench"))
-        assert [row.state for row in journal.orders.values() if row.ticket.role == "close"] == ["filled"]
+        closed = [row.state for row in journal.orders.values() if row.ticket.role == "close"]
+        assert closed == ["filled"] * len(done)
+
+
+def test_a_position_whose_guard_and_sale_were_refused_is_guarded_anew_at_the_next_bar(folder):
+    bench = Bench(seed=68, bars=50)
+    with ExchangeServer(bench.exchange()) as server:
+        passed, short = (
+            "Stop price would trigger immediately.",
+            "Account has insufficient balance for requested action.",
+        )
+        pair, single = r"/api/v3/orderList/oco", r"/api/v3/order"
+        server.faults.add(
+            Fault("error_before", path=pair, code=-2010, message="The relationship of the prices is not correct."),
+            Fault("error_before", path=single, method="POST", code=-2010, message=passed, skip=1),
+            Fault("error_before", path=single, method="POST", code=-2010, message=short, skip=1),
+        )
+        life = Life(bench, server.url, folder)
+        logs = life.run()
+        assert server.faults.counts["error_before"] == 3
+        legs = life.journal.guards_of(next(iter(life.journal.orders)))
+        assert broken_rules(bench, server.exchange, folder, logs, server.strays) == []
+        assert differences(logs, Life(bench, server.url, folder).run()) == []
+    assert [leg.state for leg in legs[:4]] == ["refused"] * 4
+    assert legs[4].ended_bar_ms != legs[3].ended_bar_ms
+    assert {leg.state for leg in legs[4:6]} <= {"open", "filled", "expired", "cancelled"}
