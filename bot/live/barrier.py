@@ -27,7 +27,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
 class Barrier:
-    """The candles of all symbols between the exchange and the strategies; used from the store's thread.
+    """The candles of all symbols between the exchange and the strategies; used from the store's thread, but for ``drop``.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Barrier:
         """Ask for the candles that are needed; tell whether the exchange gave any, and the last thing that went wrong."""
         has_answered = False
         failed: NoAnswer | BrokenCandles | Refused | None = None
-        for symbol, arrivals in list(self._arrivals.items()):
+        for symbol, arrivals in self._all():
             if not arrivals.needs_more or self._is_silent(symbol):
                 continue
             try:
@@ -113,7 +113,7 @@ class Barrier:
     def next_bar(self) -> dict[str, Arrivals]:
         """Return the symbols whose next bar is released now: the earliest that all have, or certainly lack; or none."""
         now = self._monotonic()
-        asked = {symbol: arrivals for symbol, arrivals in self._arrivals.items() if symbol not in self._silent_until}
+        asked = {symbol: arrivals for symbol, arrivals in self._all() if symbol not in self._silent_until}
         having = {symbol: arrivals for symbol, arrivals in asked.items() if arrivals.has_bar}
         if not having:
             return {}
@@ -124,23 +124,22 @@ class Barrier:
             return {}
         return {symbol: arrivals for symbol, arrivals in having.items() if arrivals.next_open_ms == open_ms}
 
-    def release(self, symbol: str, side: float | None) -> tuple[float, ...]:
-        """Return the values of a symbol's next bar, which is thereby released."""
-        arrivals = self._arrivals[symbol]
+    def release(self, symbol: str, arrivals: Arrivals, side: float | None) -> tuple[float, ...]:
+        """Return the values of the next bar of a symbol that ``next_bar`` gave; it is released thereby."""
         self._released[symbol] = (arrivals.next_open_ms, self._monotonic())
         return arrivals.pop(side)
 
     @property
     def is_empty(self) -> bool:
         """Whether no closed candle waits."""
-        return not any(arrivals.has_bar for arrivals in self._arrivals.values())
+        return not any(arrivals.has_bar for _, arrivals in self._all())
 
     def due_ms(self) -> int | None:
         """Return when the next candle closes; None when no symbol is expected to have one."""
         now = self._monotonic()
         due = [
             arrivals.due_ms
-            for symbol, arrivals in self._arrivals.items()
+            for symbol, arrivals in self._all()
             if symbol not in self._silent_until and not arrivals.is_given_up(now)
         ]
         return min(due, default=None)
@@ -164,7 +163,7 @@ class Barrier:
             wait = 0.0
             try:
                 newest = self._gateway.candles(ticket.symbol, self._timeframe, limit=2)
-                if len(newest) >= 2:
+                if len(newest) >= 2 and not newest.off_grid.any():
                     self._released[ticket.symbol] = (open_ms, self._monotonic())
                     return int(newest.open_ms[-2]) <= ticket.bar_ms
             except AccessDenied:
@@ -178,6 +177,10 @@ class Barrier:
             if pause(max(seconds, wait)):
                 raise Stopped
             seconds = min(2 * seconds, _LONGEST_PAUSE_S)
+
+    def _all(self) -> list[tuple[str, Arrivals]]:
+        """Return every symbol as of now: a strategy that ends drops its own, from its thread."""
+        return list(self._arrivals.items())
 
     def _is_silent(self, symbol: str) -> bool:
         return self._monotonic() < self._silent_until.get(symbol, 0.0)

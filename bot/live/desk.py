@@ -134,9 +134,13 @@ class Desk:
             return
         if self._send(tickets):
             return
+        self.replace_refused(tickets)
+
+    def replace_refused(self, tickets: Sequence[Ticket]) -> None:
+        """Sell what a stop and target that the exchange refused should have guarded: the price has passed one of them."""
         first = tickets[0]
-        if len(tickets) > 1:
-            sold = self._sell_at_target(tickets[1])
+        if len(tickets) > 1 and _STOP_PASSED not in self._reason(first):
+            sold = self.sell_at_target(target_alone(tickets[1], self._journal.guards_of(first.parent or "")))
             if sold == first.size:
                 return
             first = replace(first, size=first.size - sold)
@@ -172,14 +176,16 @@ class Desk:
         if not self._send([sale]):
             self._on_trouble("errors", f"{first.symbol}: the position is NOT guarded: {self._reason(sale)}")
 
-    def _sell_at_target(self, target: Ticket) -> Decimal:
-        """Sell at the target where the price has passed it: an exchange refuses the pair, not the sale; return how much."""
-        if _STOP_PASSED in self._reason(target):
-            return Decimal(0)
-        sale = target_alone(target, self._journal.guards_of(target.parent or ""))
-        self._intend([sale])
-        if self._send([sale]):
-            self.withdraw([sale.client_id])  # what was not filled at once has come too late
+    def sell_at_target(self, sale: Ticket) -> Decimal:
+        """Sell at a target that the price has passed: an exchange refuses the pair, not the sale; return how much.
+
+        What is not filled at once has come too late, and is cancelled.
+        """
+        row = self._journal.order(sale.client_id)
+        if row is None or row.state == "unsent":
+            self._intend([sale])
+            self._send([sale])
+        self.withdraw([sale.client_id])
         row = self._journal.order(sale.client_id)
         return Decimal(0) if row is None else row.executed
 

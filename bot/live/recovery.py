@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bot.live.desk import REFUSED
@@ -45,22 +46,16 @@ def _guard_again(desk: Desk, journal: Journal, entry: Ticket) -> None:
     newest = [leg for leg in legs if leg.ticket.pair == legs[-1].ticket.pair]
     before = legs[: len(legs) - len(newest)]
     if before and _were_refused(before[-1:]) and newest[0].ticket.role == "target" and len(newest) == 1:
-        _sell_rest(desk, journal, newest[0])  # a sale at a target that the price had passed
+        sale = newest[0].ticket  # at a target that the price had passed
+        sold = desk.sell_at_target(sale)
+        if sold < sale.size:
+            desk.sell_instead(replace(sale, size=sale.size - sold))
     elif newest and all(leg.state == "unsent" for leg in newest):
         desk.place_guard([leg.ticket for leg in newest])
     elif newest and _were_refused(newest):
-        desk.sell_instead(newest[0].ticket)
+        desk.replace_refused([leg.ticket for leg in newest])
     elif _is_last(journal, entry) and all(leg.is_done for leg in legs) and _is_news(newest):
         desk.guard(entry)  # a strategy that has cancelled it itself does so again in its replay
-
-
-def _sell_rest(desk: Desk, journal: Journal, target: OrderRow) -> None:
-    """Sell at the market what a sale at the target has left."""
-    if target.state == "unsent":
-        journal.refuse(target.ticket.client_id, "the bot ended before it was sent")
-    desk.withdraw([target.ticket.client_id])
-    if target.executed < target.ticket.size:
-        desk.sell_instead(target.ticket)
 
 
 def _were_refused(legs: Sequence[OrderRow]) -> bool:

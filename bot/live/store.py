@@ -127,7 +127,7 @@ class CCXTStore:
         return self.gateway.markets[symbol]
 
     def get_notifications(self) -> list[Any]:
-        """Return what Cerebro should tell the strategies; events go another way."""
+        """Return nothing: events go another way than through Cerebro."""
         return []
 
     def start(self, data: Any = None, broker: Any = None) -> None:  # noqa: ARG002 - Backtrader's signature
@@ -145,8 +145,6 @@ class CCXTStore:
             self._wake.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-
-    # ---- called from the threads of Cerebro
 
     def ready(self, symbol: str) -> None:
         """Take note that the strategy of a symbol is done with its newest bar."""
@@ -217,8 +215,6 @@ class CCXTStore:
             self._next_poll = self._next_sync = 0.0
             self._wake.notify()
 
-    # ---- the thread
-
     def _in_turn(self, symbol: str, task: Callable[[], None]) -> None:
         """Hand a task over, after those of its symbol that are kept."""
         if kept := self._kept.get(symbol):
@@ -251,7 +247,7 @@ class CCXTStore:
         except Exception as error:  # noqa: BLE001 - told by whoever runs the bot; the stops rest on the exchange
             self.failure = error
         finally:
-            for feed in self._feeds.values():
+            for feed in list(self._feeds.values()):
                 feed.deliver(Notice(None, "stopped"))
 
     def _do(self, task: Callable[[], None]) -> None:
@@ -305,7 +301,7 @@ class CCXTStore:
         has_answered, failed = self._barrier.ask()
         if has_answered:
             self._backoff_s = 0.0
-            if self.connection != "live" and self._is_live:
+            if self.connection != "live" and self._is_live and self._overdue_s() <= self.settings.silence_s:
                 self._go_live()
         if self._release():
             self._next_poll = self._monotonic()
@@ -329,13 +325,15 @@ class CCXTStore:
                 del chosen[symbol]
         for symbol, arrivals in chosen.items():
             open_ms, is_late = arrivals.next_open_ms, arrivals.has_newer
-            values = self._barrier.release(symbol, self._with_side(symbol, open_ms))
+            values = self._barrier.release(symbol, arrivals, self._with_side(symbol, open_ms))
             close_ms = open_ms + arrivals.step_ms
             facts = self.journal.deliver(
                 symbol, open_ms, close_ms, pack_bar(open_ms, values), is_late=is_late, now_ms=self._now_ms()
             )
             self._ready.discard(symbol)
-            self._feeds[symbol].deliver(Bar(open_ms, values, is_late, facts))
+            feed = self._feeds.get(symbol)
+            if feed is not None:  # its strategy may have ended meanwhile; the bar is in the journal for the next start
+                feed.deliver(Bar(open_ms, values, is_late, facts))
         return bool(chosen)
 
     def _with_side(self, symbol: str, open_ms: int) -> float | None:
@@ -356,15 +354,17 @@ class CCXTStore:
         if failed is not None:
             raise failed
 
+    def _overdue_s(self) -> float:
+        """Return for how many seconds the next candle has been due, where that can be known; negative before."""
+        due_ms = self._barrier.due_ms() if self.settings.follows_wall else None
+        return 0.0 if due_ms is None else (self._now_ms() - due_ms) / 1000.0
+
     def _until_due_s(self) -> float:
-        """Return how long to wait before the next question."""
-        if not self.settings.follows_wall:
-            return self.settings.poll_s
-        due_ms = self._barrier.due_ms()
-        wait = 0.0 if due_ms is None else (due_ms - self._now_ms()) / 1000.0
-        if wait < -self.settings.silence_s and self.connection == "live":
-            self._broken(NoAnswer(f"no candle for {-wait:.0f} s after one was due"))
-        return max(wait, self.settings.poll_s)
+        """Return how long to wait before the next question: until a candle is due, and longer for one that stays away."""
+        overdue = self._overdue_s()
+        if overdue > self.settings.silence_s and self.connection == "live":
+            self._broken(NoAnswer("no candle has come since one was due"))
+        return max(-overdue, self.settings.poll_s, min(overdue / 20.0, _LONGEST_BACKOFF_S))
 
     def _broken(self, error: Exception) -> None:
         """Note that the exchange does not answer, or not properly, and ask again later and later."""
@@ -374,14 +374,14 @@ class CCXTStore:
         if self.connection != f"broken: {error}":
             self.connection = f"broken: {error}"
             self._note("disconnects", None, f"no usable answer: {error}")
-            for feed in self._feeds.values():
+            for feed in list(self._feeds.values()):
                 feed.deliver(Notice(feed.CONNBROKEN, str(error)))
 
     def _go_live(self) -> None:
         if self.connection.startswith("broken"):
             self._note("disconnects", None, "the exchange answers again")
         self.connection, self._is_live = "live", True
-        for feed in self._feeds.values():
+        for feed in list(self._feeds.values()):
             feed.deliver(Notice(feed.LIVE))
 
     def tell_fill(self, ticket: Ticket, trades: Sequence[Execution]) -> None:

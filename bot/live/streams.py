@@ -87,7 +87,9 @@ class Streams:
 
     async def _watch(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(lambda _loop, _context: None)  # ccxt drops futures of connections that were cut
+        self._loop.set_exception_handler(
+            lambda _loop, _context: None
+        )  # ccxt drops futures of connections that were cut
         client = stream_client(self._exchange, self._keys, endpoint=self._endpoint)
         try:
             self._tasks = [self._loop.create_task(self._repeat(self._candles, client, pair)) for pair in self._pairs]

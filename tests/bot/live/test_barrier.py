@@ -58,7 +58,7 @@ class Scene:
         found = {}
         for symbol, arrivals in self.barrier.next_bar().items():
             found[symbol] = arrivals.next_open_ms // STEP
-            self.barrier.release(symbol, None)
+            self.barrier.release(symbol, arrivals, None)
         return found
 
 
@@ -141,3 +141,22 @@ def test_an_exchange_that_does_not_answer_is_asked_until_the_bot_stops():
     with pytest.raises(Stopped):
         scene.barrier.is_newest(SimpleNamespace(symbol="A", bar_ms=STEP), pause)
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
+
+
+def test_a_candle_off_the_grid_does_not_make_a_decision_late():
+    scene = Scene(A=2, B=2)
+    scene.step()
+    scene.now = 60.0
+    plain, replies = scene.exchange.candles, []
+
+    def candles(symbol, timeframe, **options):
+        found = plain(symbol, timeframe, **options)
+        replies.append(symbol)
+        if len(replies) == 1:
+            shifted = found.open_ms + np.array([STEP // 3, 0])
+            return Candles.from_columns("1m", {"open_ms": shifted, **found.columns})
+        return found
+
+    scene.exchange.candles = candles
+    assert scene.barrier.is_newest(SimpleNamespace(symbol="A", bar_ms=STEP), lambda _seconds: False)
+    assert len(replies) == 2

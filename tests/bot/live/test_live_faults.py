@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -61,12 +62,12 @@ def test_random_faults_of_every_kind(seed):
 
 def test_the_bench_would_see_an_order_that_is_placed_twice():
     """The rules are no decoration: without the wait for certainty the same faults do place orders twice."""
-    bench = Bench(seed=101, bars=42, margin_ms=-400)
+    bench = Bench(seed=101, bars=80, margin_ms=-400)
     with ExchangeServer(bench.exchange(), seed=1) as server, folder_in_memory() as folder:
-        server.faults.add(Fault("late_acceptance", path=r"/api/v3/order", method="POST", count=3, skip=2, delay=0.05))
-        logs = Life(bench, server.url, folder).run()
-        assert any("was placed" in text for text in broken_rules(bench, server.exchange, folder, logs, server.strays))
-        assert differences(bench.backtest(), logs) != []
+        server.faults.add(Fault("late_acceptance", path=r"/api/v3/order", method="POST", count=3, skip=2, delay=0.15))
+        Life(bench, server.url, folder).run()
+        time.sleep(0.4)  # until the last one has arrived
+        assert max(server.exchange.placed().values()) > 1
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from bot.exchange.faults import Fault
 from bot.exchange.server import ExchangeServer
 from bot.live.answers import AccessDenied
 from bot.live.journal import Journal
+from bot.live.journal_rows import RunRow, begin_run
+from bot.live.store import CCXTStore
 from bot.state import StateDatabase
 
 ORDERS = r"/api/v3/(order|orderList/oco)"
@@ -235,3 +237,50 @@ def _stop_when_over(life: Life, symbol: str) -> None:
     while life.store.released_ms(symbol) < life.bench.last_ms and time.monotonic() < deadline:
         time.sleep(0.02)
     life.stop()
+
+
+class Quiet:
+    """An exchange that answers, and has no new candle."""
+
+    recv_window_ms, clock_ahead_ms, markets = 5_000, 0, {}
+
+    def __init__(self, candles) -> None:
+        self._page, self.asked = candles, 0
+
+    def candles(self, *_args, **_options):
+        self.asked += 1
+        return self._page
+
+    def open_orders(self, _symbol):
+        return []
+
+
+def test_a_market_without_candles_is_told_once_and_asked_less_and_less_often(tmp_path):
+    """A halted market answers every question, with the candles that it had."""
+    bench = Bench()
+    candles = bench.candles("BTCUSDT")
+    clock = {"s": (int(candles.open_ms[-1]) + 2 * MINUTE_MS) / 1000.0}
+    told = []
+    quiet = Quiet(candles.slice(len(candles) - 2, len(candles)))
+    with StateDatabase(tmp_path / "state.db") as state:
+        run = RunRow("run", "bench", 0, None, "paper", "sim", {}, {}, {})
+        begin_run(state, run, {})
+        store = CCXTStore(
+            quiet,
+            Journal(state, run),
+            timeframe="1m",
+            rules={},
+            on_event=lambda *event: told.append(event),
+            now_ms=lambda: int(clock["s"] * 1000),
+            monotonic=lambda: clock["s"],
+        )
+        store.getdata(candles=candles.slice(0, len(candles) - 1), symbol="BTCUSDT")
+        start, questions = clock["s"], []
+        while clock["s"] < start + 7200:
+            store._ready.add("BTCUSDT")
+            store._work()
+            questions.append(clock["s"] - start)
+            clock["s"] = max(clock["s"] + 0.01, store._next_poll)
+    assert [kind for kind, _, _ in told] == ["disconnects"]
+    assert sum(second < 60 for second in questions) <= 121
+    assert sum(second > 3600 for second in questions) <= 3600 / 30 + 1
