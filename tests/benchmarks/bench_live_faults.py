@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["measure"]
 
 FAULTS, KILLS = 2_000, 500
-_AT_ONCE = 4  # runs; most of their time is waiting
+_AT_ONCE = 6  # runs; most of their time is waiting
 _MOST_RUNS = 240
 
 
@@ -73,8 +73,8 @@ def _run(prove_one: Callable[[int], Proof], is_enough: Callable[[Proof], bool]) 
 
     total = Proof()
     with ProcessPoolExecutor(_AT_ONCE, get_context("spawn")) as pool:
-        for first in range(0, _MOST_RUNS, 2 * _AT_ONCE):
-            for proof in pool.map(prove_one, range(first, first + 2 * _AT_ONCE)):
+        for first in range(0, _MOST_RUNS, _AT_ONCE):
+            for proof in pool.map(prove_one, range(first, first + _AT_ONCE)):
                 total += proof
             if is_enough(total):
                 break
