@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bot.live.journal import Journal
     from bot.live.orders import Execution, Ticket
 
-__all__ = ["CCXTStore", "StoreSettings"]
+__all__ = ["CCXTStore"]
 
 _LONGEST_BACKOFF_S = 30.0
 _DONE = {"buy": "bought", "sell": "sold"}
@@ -57,10 +57,7 @@ class CCXTStore:
     now_ms, monotonic
         Clocks of this computer.
 
-    Attributes
-    ----------
-    failure : Exception or None
-        Why the store stopped by itself.
+    ``failure`` tells why the store stopped by itself; None where it did not.
     """
 
     DataCls: ClassVar[type[CCXTFeed]] = CCXTFeed
@@ -242,8 +239,8 @@ class CCXTStore:
             while self._tasks:  # what strategies decided before the stop
                 self._do(self._tasks.popleft())
             self.journal.flush()
-        except Stopped:
-            pass
+        except Stopped:  # the next start looks up what is unknown
+            self.connection = "stopped"
         except Exception as error:  # noqa: BLE001 - told by whoever runs the bot; the stops rest on the exchange
             self.failure = error
         finally:

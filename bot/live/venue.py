@@ -14,7 +14,7 @@ from bot.live.answers import NoAnswer
 from bot.live.client import Keys, keys_from_environment, trading_client
 from bot.live.desk import DeskSettings
 from bot.live.gateway import Gateway
-from bot.live.store import StoreSettings
+from bot.live.store_settings import StoreSettings
 from ml.candles import Candles
 
 if TYPE_CHECKING:

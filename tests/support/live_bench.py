@@ -36,7 +36,8 @@ from bot.live.gateway import Gateway
 from bot.live.journal import Journal
 from bot.live.journal_rows import RunRow, begin_run, read_series
 from bot.live.orders import bot_tag
-from bot.live.store import CCXTStore, StoreSettings
+from bot.live.store import CCXTStore
+from bot.live.store_settings import StoreSettings
 from bot.live.streams import Streams
 from bot.live.venue import close_after
 from bot.state import StateDatabase
