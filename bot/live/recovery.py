@@ -59,13 +59,15 @@ def _guard_again(desk: Desk, journal: Journal, entry: Ticket) -> None:
 
 
 def _were_refused(legs: Sequence[OrderRow]) -> bool:
-    """Tell whether the exchange has refused stops and targets, and nothing was done about it yet."""
-    return all(
-        leg.state == "refused"
-        and leg.reason.startswith(REFUSED)
-        and leg.ticket.kind != "market"
-        and leg.ended_bar_ms is None
-        for leg in legs
+    """Tell whether the exchange has refused a stop and target, and nothing was done about it yet.
+
+    Of a pair it refuses both or none: where one of them is ``unsent``, the bot died while it wrote the refusal down.
+    """
+    refused = [leg for leg in legs if leg.state == "refused"]
+    return (
+        bool(refused)
+        and all(leg.state in {"refused", "unsent"} and leg.ticket.kind != "market" for leg in legs)
+        and all(leg.reason.startswith(REFUSED) and leg.ended_bar_ms is None for leg in refused)
     )
 
 

@@ -416,6 +416,26 @@ def test_a_life_that_ends_between_a_refused_guard_and_the_sale_sells_at_the_next
     assert sum(row.executed for row in desk.journal.guards_of(entry().client_id)) == SIZE
 
 
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_life_that_ends_while_it_writes_down_a_refused_pair_sells_at_the_next_start(place, written):
+    desk = place(sends=["ok", refused("would trigger immediately", would_trigger=True)])
+    plain, left = desk.journal.refuse, [written]
+
+    def refuse(*args, **options):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        plain(*args, **options)
+
+    desk.journal.refuse = refuse
+    with pytest.raises(KeyboardInterrupt):
+        desk.desk.place(entry(guard=Guard(0.01, 0.02)))
+    desk.gateway.sends = [] if written else [refused("would trigger immediately", would_trigger=True)]
+    desk.restart()
+    assert sum(row.executed for row in desk.journal.guards_of(entry().client_id)) == SIZE
+    assert not desk.open_sells()
+
+
 def test_a_target_that_the_price_has_passed_is_not_left_alone_by_a_life_that_ends(place):
     """The pair is refused, the sale at the target is placed and not filled, and the process dies."""
     passed = refused("The relationship of the prices for the orders is not correct.", code=-2010)
