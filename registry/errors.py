@@ -5,7 +5,8 @@ RegistryError                 the root; the command fails (exit 1)
 ├── ModelNotFound             nothing under that name: train, or choose another (exit 2)
 ├── NoChampion                the model exists, but none of its versions is promoted (exit 2)
 ├── InvalidBundle             a file is missing, changed or not allowed: refuse it (exit 3)
-│   └── InvalidLedger         the history of a model was damaged or edited: restore it (exit 3)
+│   └── InvalidLedger         the history of a model was damaged or edited: restore or repair it (exit 3)
+│       └── LedgerTooNew      it was written by a newer program: update this one (exit 3)
 ├── TransitionRefused         the champion cannot be archived, nothing to roll back to (exit 2)
 ├── RegistryUnwritable        the disk is full or read-only; nothing half-written stays (exit 1)
 └── RegistryBusy              another process registers or promotes: try again (exit 1)
@@ -23,6 +24,7 @@ __all__ = [
     "InvalidBundle",
     "InvalidLedger",
     "InvalidName",
+    "LedgerTooNew",
     "ModelNotFound",
     "NoChampion",
     "RegistryBusy",
@@ -63,6 +65,10 @@ class InvalidBundle(RegistryError):
 
 class InvalidLedger(InvalidBundle):
     """The ledger of a model is damaged or was edited: what it says cannot be trusted."""
+
+
+class LedgerTooNew(InvalidLedger):
+    """A row was written by a newer program: it is no damage, and no repair removes it."""
 
 
 class TransitionRefused(RegistryError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from registry.checkpoint import CHECKPOINT_NAME
 from registry.durable import TEMPORARY
 from registry.errors import RegistryError
 from registry.ledger import LEDGER_NAME
@@ -12,6 +13,7 @@ from registry.listing import model_of
 from registry.locks import LOCK_NAME
 from registry.model import OpenRunner
 from registry.promotion import Standing, VersionState, replay
+from registry.repair import DAMAGED
 from registry.shelf import Shelf, is_version
 
 if TYPE_CHECKING:
@@ -133,6 +135,7 @@ def _inspect_shelf(
         if problem is not None:
             findings.append(Finding(f"{shelf.name}@{state.version}", problem))
     findings += _unknown_entries(shelf, standing)
+    findings += _wrong_checkpoint(shelf, ledger)
     findings += _wrong_links(shelf, ledger, standing)
     progress(1.0, shelf.name)
     return findings
@@ -155,11 +158,13 @@ def _problem(shelf: Shelf, state: VersionState, open_runner: OpenRunner | None) 
 
 def _unknown_entries(shelf: Shelf, standing: Standing) -> list[Finding]:
     findings = []
-    links = _link_names(standing)
+    links = standing.link_names()
     for path in sorted(shelf.folder.iterdir()):
         name = path.name
         if name in (LEDGER_NAME, LOCK_NAME) or name in standing.versions or name in links or name.startswith("."):
             continue
+        if name.startswith(DAMAGED):
+            continue  # a repair saved it
         if is_version(name):
             findings.append(Finding(f"{shelf.name}@{name}", "the ledger does not know this folder"))
         else:
@@ -167,9 +172,15 @@ def _unknown_entries(shelf: Shelf, standing: Standing) -> list[Finding]:
     return findings
 
 
-def _link_names(standing: Standing) -> set[str]:
-    frames = standing.timeframes
-    return {"latest", *(f"latest-{frame}" for frame in frames), *(f"previous-{frame}" for frame in frames)}
+def _wrong_checkpoint(shelf: Shelf, ledger: Ledger) -> list[Finding]:
+    """Report a checkpoint that is believed and does not say what the ledger says."""
+    found = shelf.reader.checkpoint()
+    if found is None:
+        return []
+    rows = ledger.rows[: found.position.count]
+    if rows and rows[-1].digest == found.position.digest and replay(rows, str(shelf.ledger_path)) == found.standing:
+        return []
+    return [Finding(str(shelf.folder / CHECKPOINT_NAME), "does not say what the ledger says: delete it")]
 
 
 def _wrong_links(shelf: Shelf, ledger: Ledger, standing: Standing) -> list[Finding]:
@@ -180,7 +191,7 @@ def _wrong_links(shelf: Shelf, ledger: Ledger, standing: Standing) -> list[Findi
     wanted = standing.links()
     before = replay(ledger.rows[:-1], str(shelf.ledger_path)).links()
     findings = []
-    for link in sorted(_link_names(standing)):
+    for link in sorted(standing.link_names()):
         path = shelf.folder / link
         target = shelf.link_target(link)
         if target is None and path.exists():

@@ -9,100 +9,79 @@ cuts it off.
 from __future__ import annotations
 
 import json
-import math
 import os
-import re
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from registry.durable import TEMPORARY, sync_folder, write_all
-from registry.errors import InvalidLedger, InvalidName
+from registry.durable import sync_folder, write_all
+from registry.errors import InvalidLedger
 from registry.manifest import sha256
-from registry.names import parse_version
+from registry.rows import ACTIONS, LEDGER_VERSION, LedgerRow, compose_row, damage_hint, verified_row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
-__all__ = ["ACTIONS", "LEDGER_NAME", "LEDGER_VERSION", "Ledger", "LedgerRow", "append_row", "read_ledger"]
+__all__ = [
+    "ACTIONS",
+    "LEDGER_NAME",
+    "LEDGER_VERSION",
+    "Ledger",
+    "LedgerRow",
+    "Position",
+    "append_row",
+    "is_complete",
+    "parse_rows",
+    "patiently",
+    "read_ledger",
+]
 
 LEDGER_NAME = "ledger.jsonl"
-LEDGER_VERSION = 1
-ACTIONS = ("register", "promote", "rollback", "archive")
 
-_FIELDS = {
-    "action": str,
-    "evidence": dict,
-    "manifest": str,
-    "previous": str,
-    "reason": str,
-    "schema_version": int,
-    "sequence": int,
-    "staged": str,
-    "time": str,
-    "timeframe": str,
-    "version": str,
-}
-_SEAL = b',"sha256":"%b"}'  # the last field of a row: the digest of the row without it
-_SEAL_LENGTH = len(_SEAL % (b"0" * 64))
-_STAGED = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{32}")
 _ATTEMPTS = 5  # a reader may meet a writer that cuts an unfinished line off; damage that stays is damage
 _PAUSE = 0.004
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
-class LedgerRow:
-    """One decision about one version.
+class Position:
+    """A place between two rows, from which a ledger is read on.
 
     Attributes
     ----------
-    sequence
-        1 for the first row of the ledger.
-    at
-        When, UTC.
-    action
-        One of `ACTIONS`.
-    timeframe, version
-        Which bundle; for a rollback the version that is champion again.
-    manifest
-        SHA-256 of the bundle's ``manifest.json``.
-    reason
-        Why, in words.
-    evidence
-        Figures behind the decision; plain JSON.
-    staged
-        Of a registration: the temporary folder that becomes the bundle; empty otherwise.
-    previous
-        Digest of the row before.
+    count
+        Rows before it.
+    size
+        Bytes before it.
     digest
-        Digest of this row.
+        Digest of the row before it; of the model's name at the beginning.
     """
 
-    sequence: int
-    at: datetime
-    action: str
-    timeframe: str
-    version: str
-    manifest: str
-    reason: str
-    evidence: Mapping[str, Any]
-    staged: str
-    previous: str
+    count: int
+    size: int
     digest: str
+
+    @classmethod
+    def beginning(cls, model: str) -> Position:
+        """Return the place before the first row of ``SYMBOL/TYPE``."""
+        return cls(0, 0, sha256(model.encode()))
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """A ledger as it was read.
+    """A ledger as it was read, from its beginning or from a position on.
 
     Attributes
     ----------
     rows
-        Complete, verified rows in order.
+        Complete, verified rows in order, those after the position.
+    count
+        Complete rows of the whole ledger.
     size
-        Bytes that these rows take, final newline included.
+        Bytes that they take, final newline included.
     unfinished
         Bytes of a last line that a crash cut short.
     unterminated
@@ -112,6 +91,7 @@ class Ledger:
     """
 
     rows: tuple[LedgerRow, ...]
+    count: int
     size: int
     unfinished: int
     unterminated: bool
@@ -119,7 +99,7 @@ class Ledger:
 
 
 def read_ledger(path: Path, model: str) -> Ledger:
-    """Read and verify a ledger without a lock; a missing file is an empty ledger.
+    """Read and verify a whole ledger without a lock; a missing file is an empty ledger.
 
     Parameters
     ----------
@@ -133,12 +113,46 @@ def read_ledger(path: Path, model: str) -> Ledger:
     InvalidLedger
         When a row was changed, removed or inserted, or was written by a newer program; the message names the line.
     """
+    return patiently(lambda: parse_rows(_bytes(path), path, model, Position.beginning(model)))
+
+
+def patiently(read: Callable[[], _T]) -> _T:
+    """Call a reader of a ledger, a few times while it finds damage: damage that stays is damage."""
     for _ in range(_ATTEMPTS - 1):
         try:
-            return _parse(_bytes(path), path, model)
+            return read()
         except InvalidLedger:
             time.sleep(_PAUSE)
-    return _parse(_bytes(path), path, model)
+    return read()
+
+
+def parse_rows(data: bytes, path: Path, model: str, start: Position) -> Ledger:
+    """Verify the bytes of a ledger from a position on; raises InvalidLedger at the first row that is wrong.
+
+    Parameters
+    ----------
+    data
+        Everything from ``start.size`` on.
+    path, model
+        Of the ledger, for messages.
+    start
+        Where `data` begins.
+    """
+    hint = damage_hint(model)
+    lines = data.split(b"\n")
+    tail = lines.pop()
+    rows: list[LedgerRow] = []
+    last, number = start.digest, start.count
+    for number, line in enumerate(lines, start=start.count + 1):
+        rows.append(verified_row(line, number, last, f"{path}:{number}", hint))
+        last = rows[-1].digest
+    size = start.size + len(data) - len(tail)
+    unterminated = bool(tail) and is_complete(tail)
+    if unterminated:
+        number += 1
+        rows.append(verified_row(tail, number, last, f"{path}:{number}", hint))
+        last, size, tail = rows[-1].digest, start.size + len(data) + 1, b""
+    return Ledger(tuple(rows), number, size, len(tail), unterminated, last)
 
 
 def append_row(
@@ -166,23 +180,18 @@ def append_row(
     OSError
         When the disk refuses; the ledger is then as it was before (or, if even that fails, ends in an unfinished line).
     """
-    document = {
-        "action": action,
-        "evidence": _plain(dict(evidence or {})),
-        "manifest": manifest,
-        "previous": ledger.last_digest,
-        "reason": reason,
-        "schema_version": LEDGER_VERSION,
-        "sequence": len(ledger.rows) + 1,
-        "staged": staged,
-        "time": at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "timeframe": timeframe,
-        "version": version,
-    }
-    body = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    digest = sha256(body)
-    line = body[:-1] + _SEAL % digest.encode() + b"\n"
-    row = _row(document, digest)
+    line, row = compose_row(
+        ledger.count + 1,
+        ledger.last_digest,
+        at=at,
+        action=action,
+        timeframe=timeframe,
+        version=version,
+        manifest=manifest,
+        reason=reason,
+        evidence=evidence,
+        staged=staged,
+    )
     created = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
@@ -206,30 +215,7 @@ def append_row(
     return row
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
-def _parse(data: bytes, path: Path, model: str) -> Ledger:
-    lines = data.split(b"\n")
-    tail = lines.pop()
-    rows: list[LedgerRow] = []
-    last = sha256(model.encode())
-    for number, line in enumerate(lines, start=1):
-        rows.append(_verified(line, number, last, path))
-        last = rows[-1].digest
-    size = len(data) - len(tail)
-    unterminated = bool(tail) and _is_complete(tail)
-    if unterminated:
-        rows.append(_verified(tail, len(lines) + 1, last, path))
-        last, size, tail = rows[-1].digest, len(data) + 1, b""
-    return Ledger(tuple(rows), size, len(tail), unterminated, last)
-
-
-def _is_complete(tail: bytes) -> bool:
+def is_complete(tail: bytes) -> bool:
     """Tell a whole object (its newline is missing, or a byte was changed) from a line that was cut short."""
     try:
         json.JSONDecoder().raw_decode(tail.decode("ascii", "replace"))
@@ -238,64 +224,8 @@ def _is_complete(tail: bytes) -> bool:
     return True
 
 
-def _verified(line: bytes, number: int, previous: str, path: Path) -> LedgerRow:
-    place = f"{path}:{number}"
-    hint = "restore the ledger from a backup; nothing of this model is used until then"
-    body, seal = line[:-_SEAL_LENGTH] + b"}", line[-_SEAL_LENGTH:]
-    digest = sha256(body)
-    if seal != _SEAL % digest.encode():
-        raise InvalidLedger(f"{place}: this row was damaged or changed after it was written; {hint}")
+def _bytes(path: Path) -> bytes:
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidLedger(f"{place}: this line is not JSON; {hint}") from None
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > LEDGER_VERSION:
-        raise InvalidLedger(f"{place}: schema_version {version}, this program reads {LEDGER_VERSION}: update it")
-    if not isinstance(document, dict) or set(document) != set(_FIELDS):
-        raise InvalidLedger(f"{place}: this line is not a row of a ledger; {hint}")
-    if any(type(document[field]) is not kind for field, kind in _FIELDS.items()):
-        raise InvalidLedger(f"{place}: a field of this row has the wrong type; {hint}")
-    if document["previous"] != previous or document["sequence"] != number:
-        raise InvalidLedger(f"{place}: a row before this one was changed, removed or inserted; {hint}")
-    if document["action"] not in ACTIONS:
-        raise InvalidLedger(f"{place}: unknown action {document['action']!r}, expected one of {', '.join(ACTIONS)}")
-    if document["staged"] and not _STAGED.fullmatch(document["staged"]):
-        raise InvalidLedger(f"{place}: {document['staged']!r} is not a temporary folder of ours; {hint}")
-    try:
-        if parse_version(document["version"]).timeframe != document["timeframe"]:
-            raise InvalidLedger(f"{place}: version {document['version']!r} is not of {document['timeframe']!r}; {hint}")
-        return _row(document, digest)
-    except (InvalidName, ValueError) as error:
-        raise InvalidLedger(f"{place}: {error}; {hint}") from None
-
-
-def _row(document: Mapping[str, Any], digest: str) -> LedgerRow:
-    return LedgerRow(
-        sequence=document["sequence"],
-        at=datetime.fromisoformat(document["time"]),
-        action=document["action"],
-        timeframe=document["timeframe"],
-        version=document["version"],
-        manifest=document["manifest"],
-        reason=document["reason"],
-        evidence=document["evidence"],
-        staged=document["staged"],
-        previous=document["previous"],
-        digest=digest,
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Return plain JSON: figures that are not finite are null, numpy scalars are numbers."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return str(value)
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

@@ -213,7 +213,7 @@ def read_regular_file(folder: Path, name: str) -> bytes:
         what = "is a symbolic link, not a bundle" if folder.is_symlink() else "does not exist"
         raise InvalidBundle(f"{folder}: this bundle's folder {what}")
     try:
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise InvalidBundle(f"{folder}: {name!r} is missing") from None
     except OSError as error:

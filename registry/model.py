@@ -42,7 +42,7 @@ class StrategyModel:
     digest
         SHA-256 of ``manifest.json``; names the content of the whole bundle.
     status
-        ``candidate``, ``champion``, ``superseded`` or ``archived``.
+        ``candidate``, ``champion``, ``superseded``, ``archived`` or ``quarantined``.
     promoted_at
         When it last became champion; None when it never was.
     problem

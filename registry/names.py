@@ -14,6 +14,8 @@ from functools import lru_cache
 from registry.errors import InvalidName
 
 __all__ = [
+    "AS_OF",
+    "NO_MODEL",
     "ModelKey",
     "ModelReference",
     "VersionName",
@@ -23,6 +25,12 @@ __all__ = [
     "parse_version",
     "timeframe_ms",
 ]
+
+AS_OF = "as-of"
+"""Selector of whichever version was champion when a bar closed."""
+
+NO_MODEL = "none"
+"""Selector of no version at all: a role that answers nothing."""
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.]{0,31}")
 _TYPE = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -103,11 +111,24 @@ class ModelKey:
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """``SYMBOL/TYPE@SELECTOR`` as a config writes it; the selector is latest, newest or a version id."""
+    """``SYMBOL/TYPE@SELECTOR`` as a config writes it.
+
+    The selector is ``latest`` (the champion), ``newest``, ``as-of`` (at each bar the champion of that moment), ``none``, or a
+    version id or its beginning.
+    """
 
     symbol: str
     model_type: str
     selector: str
+
+    @property
+    def names_champion(self) -> bool:
+        """Whether it means the champion, so that another version may come to play it."""
+        return self.selector in {"latest", AS_OF}
+
+    def key(self, timeframe: str) -> ModelKey:
+        """Return the key of the model on candles of a timeframe."""
+        return ModelKey.of(self.symbol, self.model_type, timeframe)
 
     def __str__(self) -> str:
         """Return the canonical spelling."""
@@ -119,8 +140,11 @@ def parse_reference(text: str) -> ModelReference:
     path, _, selector = text.strip().partition("@")
     symbol, slash, model_type = path.rpartition("/")
     if not slash or not symbol:
-        raise InvalidName(f"{text!r} is not a model: expected SYMBOL/TYPE@latest, @newest or @VERSION")
-    return ModelReference(normalise_symbol(symbol), normalise_type(model_type), selector.strip() or "latest")
+        raise InvalidName(f"{text!r} is not a model: expected SYMBOL/TYPE@latest, @as-of, @newest or @VERSION")
+    selector = selector.strip() or "latest"
+    if selector != AS_OF and re.sub("[_-]", "", selector).lower() == "asof":
+        raise InvalidName(f"{text!r} is not a model: did you mean @{AS_OF}?")
+    return ModelReference(normalise_symbol(symbol), normalise_type(model_type), selector)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["by_prefix", "choose", "not_found"]
 
+_ASIDE = ("archived", "quarantined")
+
 
 def choose(shelf: Shelf, standing: Standing, key: ModelKey, version: str | None) -> VersionState:
     """Return the version that a selector names.
@@ -40,17 +42,19 @@ def choose(shelf: Shelf, standing: Standing, key: ModelKey, version: str | None)
         shelf.check_link(key.timeframe)
         champion = standing.champions.get(key.timeframe)
         if champion is None:
-            newest = states[-1].version
+            kept = [state for state in states if state.status not in _ASIDE] or states
+            newest = kept[-1].version
             raise NoChampion(
-                f"{key}: none of its {len(states)} version(s) is promoted (newest: {newest}); use "
+                f"{key}: none of its {len(states)} version(s) is promoted{_last_end(states)} (newest: {newest}); use "
                 f"{shelf.name}@newest to run it all the same, or "
                 f"'bot models promote {shelf.symbol} {shelf.model_type} {newest}'"
             )
         return standing.versions[champion]
     if version == "newest":
-        kept = [state for state in states if state.status != "archived"]
+        kept = [state for state in states if state.status not in _ASIDE]
         if not kept:
-            raise ModelNotFound(f"{key}: all of its {len(states)} version(s) are archived; name one of them")
+            aside = " or ".join(sorted({state.status for state in states}))
+            raise ModelNotFound(f"{key}: all of its {len(states)} version(s) are {aside}; name one of them")
         return kept[-1]
     return by_prefix(states, str(version), str(key), shelf.visible(standing))
 
@@ -112,6 +116,17 @@ def not_found(shelf: Shelf, timeframe: str | None, shelves: Sequence[Shelf]) -> 
         hint += f"; known symbols: {', '.join(symbols[:8])}" if symbols else "; the registry is empty"
     return ModelNotFound(
         f"no model {wanted} in {shelf.root}{hint}; {'make' if shelf.model_type == 'ensemble' else 'train'} it with '{train}'"
+    )
+
+
+def _last_end(states: Sequence[VersionState]) -> str:
+    """Say which version was champion last and what became of it; nothing where there never was one."""
+    crowned = [state for state in states if state.promoted is not None]
+    if not crowned:
+        return ""
+    last = max(crowned, key=lambda state: state.promoted.sequence if state.promoted else 0)
+    return f"; the last champion, {last.version}, " + (
+        "is quarantined" if last.status == "quarantined" else "was withdrawn"
     )
 
 

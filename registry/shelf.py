@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ from registry.ledger import LEDGER_NAME, Ledger, read_ledger
 from registry.locks import exclusive
 from registry.manifest import MANIFEST_NAME, read_manifest
 from registry.names import ModelKey, VersionName, parse_version
-from registry.promotion import Standing, VersionState, replay
+from registry.promotion import Standing, VersionState
+from registry.reading import LedgerReader, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,34 +40,38 @@ class Shelf:
         The registry's folder.
     symbol, model_type
         Canonical names.
+    folder, ledger_path
+        Where the bundles are, and the ledger's file.
+    reader
+        Reads the ledger; a shelf that is kept reads only what was appended since it read last.
     """
 
     root: Path
     symbol: str
     model_type: str
+    folder: Path = field(init=False, repr=False, compare=False)
+    ledger_path: Path = field(init=False, repr=False, compare=False)
+    reader: LedgerReader = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the paths and the reader of the ledger."""
+        folder = self.root / self.symbol / self.model_type
+        object.__setattr__(self, "folder", folder)
+        object.__setattr__(self, "ledger_path", folder / LEDGER_NAME)
+        object.__setattr__(self, "reader", LedgerReader(self.ledger_path, self.name))
 
     @property
     def name(self) -> str:
         """``SYMBOL/TYPE``."""
         return f"{self.symbol}/{self.model_type}"
 
-    @property
-    def folder(self) -> Path:
-        """Where the bundles are."""
-        return self.root / self.symbol / self.model_type
-
-    @property
-    def ledger_path(self) -> Path:
-        """The ledger's file."""
-        return self.folder / LEDGER_NAME
-
     def ledger(self) -> Ledger:
-        """Read the ledger; raises InvalidLedger when it was damaged or edited."""
+        """Read the whole ledger and believe nothing from before; raises InvalidLedger when it was damaged or edited."""
         return read_ledger(self.ledger_path, self.name)
 
     def standing(self) -> Standing:
-        """Return what the ledger adds up to, pending registrations included."""
-        return replay(self.ledger().rows, str(self.ledger_path))
+        """Return what the ledger adds up to, pending registrations included; raises InvalidLedger likewise."""
+        return self.reader.read().standing
 
     def is_pending(self, state: VersionState) -> bool:
         """Tell whether a crash (or a writer at this moment) left a registration one rename short of its end."""
@@ -100,7 +105,7 @@ class Shelf:
         return str(name)
 
     @contextmanager
-    def writer(self, timeout: float) -> Iterator[tuple[Ledger, Standing]]:
+    def writer(self, timeout: float) -> Iterator[Reading]:
         """Hold the lock of an existing folder, healed: yields the ledger and its standing.
 
         Raises
@@ -113,10 +118,10 @@ class Shelf:
             When the disk refuses.
         """
         with exclusive(self.folder, timeout):
-            ledger = self.ledger()
-            standing = replay(ledger.rows, str(self.ledger_path))
-            self._heal(standing)
-            yield ledger, standing
+            reading = self.reader.read()
+            self.heal(reading.standing)
+            yield reading
+            self.reader.remember()
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> None:
         """Write a bundle's files into a temporary folder and flush them, the manifest last.
@@ -141,9 +146,13 @@ class Shelf:
         sync_folder(self.folder)
 
     def project(self, standing: Standing) -> None:
-        """Make the links say what the ledger says; each changes in one atomic rename, ``previous`` first."""
+        """Make the links say what the ledger says, each in one atomic step: removals, then ``previous``, then ``latest``."""
         wanted = standing.links()
         changed = False
+        for link in sorted(standing.link_names() - wanted.keys()):
+            if self.link_target(link) is not None:
+                os.unlink(self.folder / link)  # noqa: PTH108 - as above
+                changed = True
         for link in sorted(wanted, key=lambda each: (not each.startswith("previous"), each)):
             if self.link_target(link) != wanted[link]:
                 swap_link(self.folder / link, wanted[link])
@@ -154,7 +163,7 @@ class Shelf:
     def link_target(self, link: str) -> str | None:
         """Return where a link points, as it is written; None when it is no link."""
         try:
-            return os.readlink(self.folder / link)  # noqa: PTH115 - a Path would normalise it
+            return os.readlink(f"{self.folder}/{link}")  # noqa: PTH115 - a Path would normalise it
         except OSError:
             return None
 
@@ -174,7 +183,7 @@ class Shelf:
                 f"'bot models list' and run 'bot models promote {self.symbol} {self.model_type} VERSION'"
             )
 
-    def _heal(self, standing: Standing) -> None:
+    def heal(self, standing: Standing) -> None:
         """Finish what a crash interrupted and remove what it left; the lock is held."""
         kept = set()
         for state in standing.versions.values():

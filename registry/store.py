@@ -1,4 +1,4 @@
-"""The registry: bundles by symbol, type, timeframe and version; registration, promotion, rollback, archive.
+"""The registry: bundles by symbol, type, timeframe and version; registration, promotion, rollback, quarantine, archive.
 
 Readers take no lock. A write takes the lock of its SYMBOL/TYPE folder, heals what an earlier crash left there, and is
 complete the moment its row is in the ledger. `registry/shelf.py` says what readers see in between.
@@ -7,33 +7,33 @@ complete the moment its row is in the ledger. `registry/shelf.py` says what read
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from registry.catalogue import ModelCatalogue, require_zone
 from registry.durable import TEMPORARY, make_folders, remove_leftover, writing
 from registry.errors import InvalidBundle, RegistryError
-from registry.inspection import Finding, inspect_registry, leftovers
-from registry.ledger import LedgerRow, append_row
-from registry.listing import listed, model_of
+from registry.ledger import append_row
+from registry.listing import model_of
 from registry.manifest import MANIFEST_NAME, Manifest, sha256
 from registry.model import OpenRunner, StrategyModel, check_metadata, parse_json_object
-from registry.names import ModelKey, normalise_symbol, normalise_type, timeframe_ms
-from registry.promotion import VersionState, refuse_archive, replay, rollback_target
-from registry.selection import by_prefix, choose, not_found
-from registry.shelf import Shelf, find_shelves
+from registry.names import ModelKey, normalise_symbol, normalise_type
+from registry.promotion import VersionState, refuse_archive, rollback_target
+from registry.repair import Repair, examine, repair
+from registry.selection import choose, not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
-    from registry.ledger import Ledger
-    from registry.promotion import Standing
+    from registry.reading import Reading
+    from registry.shelf import Shelf
 
 __all__ = ["PredictionModelRegistry"]
 
 
-class PredictionModelRegistry:
+class PredictionModelRegistry(ModelCatalogue):
     """All models below one folder.
 
     Parameters
@@ -47,150 +47,8 @@ class PredictionModelRegistry:
     """
 
     def __init__(self, root: Path | str, open_runner: OpenRunner | None = None, *, lock_timeout: float = 10.0) -> None:
-        self.root = Path(root)
-        self.open_runner = open_runner
+        super().__init__(root, open_runner)
         self.lock_timeout = lock_timeout
-
-    # ------------------------------------------------------------------ reading
-
-    def list_bundles(
-        self, symbol: str | None = None, model_type: str | None = None, timeframe: str | None = None
-    ) -> list[StrategyModel]:
-        """Return every bundle, sound or broken, by symbol, timeframe and type, oldest registration first.
-
-        Parameters
-        ----------
-        symbol, model_type, timeframe
-            Keep only these; any accepted spelling.
-
-        Returns
-        -------
-        list of StrategyModel
-            Names, sizes and the manifest are checked, contents are not (`validate` does that); what is wrong stands
-            in ``problem``. Folders that the ledger does not know are listed too, as broken.
-        """
-        wanted_symbol = None if symbol is None else normalise_symbol(symbol)
-        wanted_type = None if model_type is None else normalise_type(model_type)
-        models = []
-        for shelf in find_shelves(self.root):
-            if wanted_symbol in (None, shelf.symbol) and wanted_type in (None, shelf.model_type):
-                models += [model for model in listed(shelf, self.open_runner) if timeframe in (None, model.timeframe)]
-        return sorted(models, key=lambda model: (model.symbol, timeframe_ms(model.timeframe), model.model_type))
-
-    def select_bundle(
-        self, *, symbol: str, model_type: str, timeframe: str, version: str | None = None
-    ) -> StrategyModel:
-        """Return one bundle, every byte of it verified.
-
-        Parameters
-        ----------
-        symbol, model_type, timeframe
-            Any accepted spelling.
-        version
-            None or ``latest``: the champion. ``newest``: the last registered version that is not archived, promoted
-            or not. Else a version, or the beginning of one that no other version shares.
-
-        Raises
-        ------
-        ModelNotFound
-            When there is no such model or version; the message names the nearest ones.
-        NoChampion
-            When the champion is asked for and no version is promoted.
-        InvalidBundle
-            When the bundle is damaged, or ``latest-TIMEFRAME`` points nowhere.
-        """
-        key = ModelKey.of(symbol, model_type, timeframe)
-        shelf = self._shelf(key)
-        standing = shelf.standing()
-        self._require_known(shelf, standing, key.timeframe)
-        state = choose(shelf, standing, key, version)
-        model = model_of(shelf, state, self.open_runner)
-        model.verify()
-        return model
-
-    def champion(self, key: ModelKey) -> StrategyModel | None:
-        """Return the champion, verified, or None when there is none (or no such model).
-
-        Raises
-        ------
-        InvalidBundle
-            When there is a champion and it is damaged.
-        """
-        shelf = self._shelf(key)
-        standing = shelf.standing()
-        version = standing.champions.get(key.timeframe)
-        if version is None:
-            return None
-        model = model_of(shelf, standing.versions[version], self.open_runner)
-        model.verify()
-        return model
-
-    def champion_version(self, key: ModelKey) -> str | None:
-        """Return the version of the champion without opening it; None when there is none."""
-        return self._shelf(key).standing().champions.get(key.timeframe)
-
-    def history(self, key: ModelKey) -> list[LedgerRow]:
-        """Return the rows of the ledger for this key, oldest first; empty for a model that was never registered."""
-        return [row for row in self._shelf(key).ledger().rows if row.timeframe == key.timeframe]
-
-    def timeframes(self, *, symbol: str, model_type: str) -> list[str]:
-        """Return the timeframes that a model has versions of; raises ModelNotFound when it has none."""
-        shelf = Shelf(self.root, normalise_symbol(symbol), normalise_type(model_type))
-        standing = shelf.standing()
-        self._require_known(shelf, standing)
-        return list(dict.fromkeys(state.timeframe for state in shelf.visible(standing)))
-
-    def find_version(
-        self, *, symbol: str, model_type: str, text: str, timeframe: str | None = None
-    ) -> tuple[ModelKey, str]:
-        """Return key and version of the one version whose name is `text` or begins so.
-
-        Parameters
-        ----------
-        symbol, model_type
-            Any accepted spelling.
-        text
-            A version or its beginning, such as ``2026-11-20``.
-        timeframe
-            Look among versions of this timeframe only.
-
-        Raises
-        ------
-        ModelNotFound
-            When no version begins so, or several do; the message lists them.
-        """
-        shelf = Shelf(self.root, normalise_symbol(symbol), normalise_type(model_type))
-        standing = shelf.standing()
-        self._require_known(shelf, standing, timeframe)
-        everything = shelf.visible(standing)
-        states = [state for state in everything if timeframe in (None, state.timeframe)]
-        state = by_prefix(states, text, shelf.name, everything)
-        return ModelKey(shelf.symbol, shelf.model_type, state.timeframe), state.version
-
-    def validate(self, progress: Callable[[float, str], None] | None = None, *, run: bool = True) -> list[Finding]:
-        """Check every byte of every bundle, the ledgers and the links; with ``open_runner`` open every bundle too.
-
-        Parameters
-        ----------
-        progress
-            Called with the fraction done and what is checked now.
-        run
-            Open the bundles where the registry can.
-
-        Returns
-        -------
-        list of Finding
-            Everything that is wrong; empty when the registry is sound. What a crash leaves and the next writer
-            heals is no finding (`leftovers` lists it).
-        """
-        opener = self.open_runner if run else None
-        return inspect_registry(self.root, find_shelves(self.root), opener, progress or (lambda _fraction, _text: None))
-
-    def leftovers(self) -> list[Finding]:
-        """Return the harmless traces of interrupted writes, which the next writer of that model removes."""
-        return leftovers(find_shelves(self.root))
-
-    # ------------------------------------------------------------------ writing
 
     def register(self, key: ModelKey, files: Mapping[str, bytes], *, at: datetime) -> StrategyModel:
         """Store a new bundle as a candidate: all of it, or nothing.
@@ -211,7 +69,7 @@ class PredictionModelRegistry:
         RegistryBusy, RegistryUnwritable
             When another writer does not finish, or the disk refuses; nothing is registered then.
         """
-        _require_zone(at)
+        require_zone(at)
         place = f"{key}: bundle to register"
         if "metadata.json" not in files:
             raise InvalidBundle(f"{place}: metadata.json is missing")
@@ -222,13 +80,13 @@ class PredictionModelRegistry:
         staged = f"{TEMPORARY}{uuid4().hex}"
         with writing(f"{key}: cannot register"):
             make_folders(shelf.folder)
-            with shelf.writer(self.lock_timeout) as (ledger, standing):
-                version = shelf.free_version(at, key.timeframe, standing)
+            with shelf.writer(self.lock_timeout) as reading:
+                version = shelf.free_version(at, key.timeframe, reading.standing)
                 try:
                     shelf.stage(staged, {**files, MANIFEST_NAME: manifest})
                     row = append_row(
                         shelf.ledger_path,
-                        ledger,
+                        reading.ledger,
                         at=at,
                         action="register",
                         timeframe=key.timeframe,
@@ -253,7 +111,7 @@ class PredictionModelRegistry:
         key
             The model.
         version
-            A registered version, or an unshared beginning of one; an archived one is taken out again.
+            A registered version, or an unshared beginning of one; an archived or quarantined one is taken out again.
         at
             When, with a time zone.
         reason
@@ -270,25 +128,95 @@ class PredictionModelRegistry:
         RegistryBusy, RegistryUnwritable
             When another writer does not finish, or the disk refuses.
         """
-        with self._writer(key, at, "promote") as (shelf, ledger, standing):
-            state = choose(shelf, standing, key, version)
-            if standing.champions.get(key.timeframe) == state.version:
+        with self._writer(key, at, "promote") as (shelf, reading):
+            state = choose(shelf, reading.standing, key, version)
+            if state.status == "champion":
                 return model_of(shelf, state, self.open_runner)
-            return self._crown(shelf, ledger, state, "promote", at=at, reason=reason, evidence=evidence)
+            return self._crown(shelf, reading, state, "promote", at=at, reason=reason, evidence=evidence)
 
-    def rollback(self, key: ModelKey, *, at: datetime, reason: str) -> StrategyModel:
-        """Make the champion before this one champion again; a second rollback returns to the first.
+    def rollback(
+        self,
+        key: ModelKey,
+        *,
+        at: datetime,
+        reason: str,
+        version: str | None = None,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> StrategyModel:
+        """Make an earlier champion champion again.
+
+        Parameters
+        ----------
+        key
+            The model.
+        at, reason, evidence
+            For the ledger.
+        version
+            A version that was champion before, or an unshared beginning of one; when it is champion nothing changes.
+            None for the last champion before the present one that is not quarantined: a second rollback returns to the
+            first, and after a withdrawal the version comes back that was withdrawn.
 
         Raises
         ------
         TransitionRefused
-            When no other version was promoted before.
+            When there is no such version, or the named one was never champion or is quarantined.
         InvalidBundle
             When the bundle to return to is damaged.
         """
-        with self._writer(key, at, "roll back") as (shelf, ledger, standing):
-            state = rollback_target(standing, key.timeframe)
-            return self._crown(shelf, ledger, state, "rollback", at=at, reason=reason, evidence=None)
+        with self._writer(key, at, "roll back") as (shelf, reading):
+            named = None if version is None else choose(shelf, reading.standing, key, version)
+            if named is not None and named.status == "champion":
+                return model_of(shelf, named, self.open_runner)
+            state = rollback_target(reading.standing, key.timeframe, named.version if named else None)
+            return self._crown(shelf, reading, state, "rollback", at=at, reason=reason, evidence=evidence)
+
+    def withdraw(
+        self, key: ModelKey, *, at: datetime, reason: str, evidence: Mapping[str, Any] | None = None
+    ) -> StrategyModel | None:
+        """Leave the model without a champion; the one that it had is superseded, and a rollback returns to it.
+
+        Returns
+        -------
+        StrategyModel or None
+            The version that was champion; None when there was none and nothing was done.
+        """
+        with self._writer(key, at, "withdraw") as (shelf, reading):
+            version = reading.standing.champions.get(key.timeframe)
+            if version is None:
+                return None
+            state = reading.standing.versions[version]
+            return self._decide(shelf, reading, state, "withdraw", at=at, reason=reason, evidence=evidence)
+
+    def quarantine(
+        self, key: ModelKey, version: str, *, at: datetime, reason: str, evidence: Mapping[str, Any] | None = None
+    ) -> StrategyModel:
+        """Take a version out of use; when it was the champion there is none afterwards; twice changes nothing.
+
+        ``@newest`` and rollbacks pass it over until it is restored or promoted. It need not be sound.
+
+        Raises
+        ------
+        ModelNotFound
+            When there is no such version.
+        RegistryBusy, RegistryUnwritable
+            When another writer does not finish, or the disk refuses.
+        """
+        with self._writer(key, at, "quarantine") as (shelf, reading):
+            state = choose(shelf, reading.standing, key, version)
+            if state.status == "quarantined":
+                return model_of(shelf, state, self.open_runner)
+            return self._decide(shelf, reading, state, "quarantine", at=at, reason=reason, evidence=evidence)
+
+    def restore(self, key: ModelKey, version: str, *, at: datetime, reason: str) -> StrategyModel:
+        """Take a version out of the archive or of quarantine: a candidate, or superseded where it was champion before.
+
+        A version that is in neither stays as it is.
+        """
+        with self._writer(key, at, "restore") as (shelf, reading):
+            state = choose(shelf, reading.standing, key, version)
+            if state.status not in ("archived", "quarantined"):
+                return model_of(shelf, state, self.open_runner)
+            return self._decide(shelf, reading, state, "restore", at=at, reason=reason)
 
     def archive(self, key: ModelKey, version: str, *, at: datetime, reason: str) -> StrategyModel:
         """Mark a version as archived: ``@newest`` passes it over, nothing is deleted; twice changes nothing.
@@ -298,19 +226,58 @@ class PredictionModelRegistry:
         TransitionRefused
             For the champion and for the version that a rollback returns to.
         """
-        with self._writer(key, at, "archive") as (shelf, ledger, standing):
-            state = choose(shelf, standing, key, version)
-            refuse_archive(standing, state)
-            if state.status != "archived":
-                standing = _after(shelf, ledger, state, "archive", at=at, reason=reason, evidence=None)
-            return model_of(shelf, standing.versions[state.version], self.open_runner)
+        with self._writer(key, at, "archive") as (shelf, reading):
+            state = choose(shelf, reading.standing, key, version)
+            refuse_archive(reading.standing, state)
+            if state.status == "archived":
+                return model_of(shelf, state, self.open_runner)
+            return self._decide(shelf, reading, state, "archive", at=at, reason=reason)
+
+    # ------------------------------------------------------------------ repairing
+
+    def examine(self, symbol: str, model_type: str, *, at: datetime) -> Repair | None:
+        """Return what `repair` would do to the ledger of a model, without doing it; None when it is sound.
+
+        Raises
+        ------
+        ModelNotFound
+            When there is no such folder.
+        InvalidLedger
+            When it cannot be repaired: it is another model's, or a newer program wrote it.
+        """
+        require_zone(at)
+        return examine(self._existing(symbol, model_type), at)
+
+    def repair(self, symbol: str, model_type: str, *, at: datetime, expected: str | None = None) -> Repair | None:
+        """Replace a damaged ledger by one that keeps what can be trusted; None when it is sound and nothing was done.
+
+        Parameters
+        ----------
+        symbol, model_type
+            Any accepted spelling.
+        at
+            When, with a time zone.
+        expected
+            Digest of the damaged file that a person agreed to; None for whatever is there.
+
+        Raises
+        ------
+        ModelNotFound, InvalidLedger
+            As `examine` does.
+        RegistryBusy, RegistryUnwritable
+            When another writer does not finish, the file is not the expected one any more, or the disk refuses.
+        """
+        require_zone(at)
+        shelf = self._existing(symbol, model_type)
+        with writing(f"{shelf.name}: cannot repair"):
+            return repair(shelf, at, self.lock_timeout, expected)
 
     # ------------------------------------------------------------------ inside
 
     def _crown(
         self,
         shelf: Shelf,
-        ledger: Ledger,
+        reading: Reading,
         state: VersionState,
         action: str,
         *,
@@ -319,19 +286,50 @@ class PredictionModelRegistry:
         evidence: Mapping[str, Any] | None,
     ) -> StrategyModel:
         model_of(shelf, state, self.open_runner).verify()
-        standing = _after(shelf, ledger, state, action, at=at, reason=reason, evidence=evidence)
+        return self._decide(shelf, reading, state, action, at=at, reason=reason, evidence=evidence)
+
+    def _decide(
+        self,
+        shelf: Shelf,
+        reading: Reading,
+        state: VersionState,
+        action: str,
+        *,
+        at: datetime,
+        reason: str,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> StrategyModel:
+        """Append a row, make the links follow, and return the version as it stands afterwards."""
+        append_row(
+            shelf.ledger_path,
+            reading.ledger,
+            at=at,
+            action=action,
+            timeframe=state.timeframe,
+            version=state.version,
+            manifest=state.digest,
+            reason=reason,
+            evidence=evidence,
+        )
+        standing = shelf.standing()
         shelf.project(standing)
         return model_of(shelf, standing.versions[state.version], self.open_runner)
 
     @contextmanager
-    def _writer(self, key: ModelKey, at: datetime, verb: str) -> Iterator[tuple[Shelf, Ledger, Standing]]:
-        _require_zone(at)
+    def _writer(self, key: ModelKey, at: datetime, verb: str) -> Iterator[tuple[Shelf, Reading]]:
+        require_zone(at)
         shelf = self._shelf(key)
         if not shelf.folder.is_dir():
-            raise not_found(shelf, key.timeframe, find_shelves(self.root))
-        with writing(f"{key}: cannot {verb}"), shelf.writer(self.lock_timeout) as (ledger, standing):
-            self._require_known(shelf, standing, key.timeframe)
-            yield shelf, ledger, standing
+            raise not_found(shelf, key.timeframe, self._all())
+        with writing(f"{key}: cannot {verb}"), shelf.writer(self.lock_timeout) as reading:
+            self._require_known(shelf, reading.standing, key.timeframe)
+            yield shelf, reading
+
+    def _existing(self, symbol: str, model_type: str) -> Shelf:
+        shelf = self._named(normalise_symbol(symbol), normalise_type(model_type))
+        if not shelf.folder.is_dir():
+            raise not_found(shelf, None, self._all())
+        return shelf
 
     def _discard(self, shelf: Shelf, staged: str, version: str) -> None:
         """Remove a staged bundle unless its row reached the ledger: then the next writer finishes it."""
@@ -340,44 +338,3 @@ class PredictionModelRegistry:
                 remove_leftover(shelf.folder / staged)
         except (OSError, RegistryError):
             return  # the error that brought us here is the one to tell; the next writer cleans up
-
-    def _shelf(self, key: ModelKey) -> Shelf:
-        return Shelf(self.root, key.symbol, key.model_type)
-
-    def _require_known(self, shelf: Shelf, standing: Standing, timeframe: str | None = None) -> None:
-        if shelf.visible(standing, timeframe):
-            return
-        strays = [name for name in shelf.version_folders() if name not in standing.versions]
-        if strays and not standing.versions:
-            raise InvalidBundle(f"{shelf.ledger_path} is missing or empty: nothing vouches for {', '.join(strays[:3])}")
-        raise not_found(shelf, timeframe, find_shelves(self.root))
-
-
-def _after(
-    shelf: Shelf,
-    ledger: Ledger,
-    state: VersionState,
-    action: str,
-    *,
-    at: datetime,
-    reason: str,
-    evidence: Mapping[str, Any] | None,
-) -> Standing:
-    """Append a row and return the standing after it."""
-    row = append_row(
-        shelf.ledger_path,
-        ledger,
-        at=at,
-        action=action,
-        timeframe=state.timeframe,
-        version=state.version,
-        manifest=state.digest,
-        reason=reason,
-        evidence=evidence,
-    )
-    return replay((*ledger.rows, row), str(shelf.ledger_path))
-
-
-def _require_zone(at: datetime) -> None:
-    if at.utcoffset() is None:
-        raise ValueError(f"{at!r} has no time zone: a registration is named by UTC")
