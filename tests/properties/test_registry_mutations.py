@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from registry_mutations import FRESH, KINDS, Mutation
 
 from registry.errors import InvalidBundle
 from registry.names import ModelKey
@@ -40,62 +41,26 @@ def template(tmp_path_factory):
 
 @st.composite
 def mutations(draw):
-    """Return a function that damages a bundle's folder, and its description."""
+    """Return a way to damage a bundle's folder."""
     name = draw(st.sampled_from(NAMES))
-    kind = draw(
-        st.sampled_from(
-            ["flip", "insert", "delete", "truncate", "swap", "remove", "rename", "add", "link", "folder", "case"]
-        )
+    return Mutation(
+        kind=draw(st.sampled_from(KINDS)),
+        name=name,
+        other=draw(st.sampled_from([each for each in NAMES if each != name])),
+        where=draw(st.floats(0, 1, exclude_max=True)),
+        bit=draw(st.integers(0, 7)),
+        added=draw(st.binary(min_size=1, max_size=3)),
+        fresh=draw(st.sampled_from(FRESH)),
     )
-    where, bit = draw(st.floats(0, 1, exclude_max=True)), draw(st.integers(0, 7))
-    byte = draw(st.binary(min_size=1, max_size=3))
-    other = draw(st.sampled_from([each for each in NAMES if each != name]))
-    fresh = draw(st.sampled_from(["x.txt", "x.pkl", "model.py", ".hidden", "x", "manifest.json.txt", "a b.txt"]))
-
-    def mutate(folder: Path) -> bool:
-        path = folder / name
-        data = path.read_bytes()
-        at = int(where * len(data))
-        if kind == "flip" and data:
-            path.write_bytes(data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :])
-        elif kind == "insert":
-            path.write_bytes(data[:at] + byte + data[at:])
-        elif kind == "delete" and data:
-            path.write_bytes(data[:at] + data[at + 1 :])
-        elif kind == "truncate" and data:
-            path.write_bytes(data[:at])
-        elif kind == "swap":
-            theirs = (folder / other).read_bytes()
-            path.write_bytes(theirs)
-            (folder / other).write_bytes(data)
-        elif kind == "remove":
-            path.unlink()
-        elif kind == "rename":
-            path.rename(folder / fresh)
-        elif kind == "add":
-            (folder / fresh).write_bytes(byte)
-        elif kind == "link":  # to the same content
-            path.rename(folder.parent / "outside")
-            path.symlink_to("../outside")
-        elif kind == "folder":
-            (folder / "sub.txt").mkdir()
-        elif kind == "case":
-            path.rename(folder / name.swapcase())
-        else:
-            return False
-        return True
-
-    mutate.__qualname__ = f"{kind} {name} at {where:.3f}, bit {bit}, {byte!r}, {other}, {fresh}"
-    return mutate
 
 
 @settings(max_examples=200, deadline=None)
-@given(mutate=mutations(), champion=st.booleans())
-def test_any_mutation_of_a_bundle_is_refused(template, mutate, champion):
+@given(mutation=mutations(), champion=st.booleans())
+def test_any_mutation_of_a_bundle_is_refused(template, mutation, champion):
     with tempfile.TemporaryDirectory() as place:
         root = Path(shutil.copytree(template, Path(place) / "models", symlinks=True))
         version = f"2026-11-20T120000Z_1h_v{1 if champion else 2}"
-        if not mutate(root / "BTCUSDT/basic" / version):
+        if not mutation.apply(root / "BTCUSDT/basic" / version):
             return
         registry = PredictionModelRegistry(root)
         with pytest.raises(InvalidBundle):

@@ -11,14 +11,30 @@ import os
 import shutil
 import signal
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from registry.errors import NoChampion, RegistryError
+from registry import reading
+from registry.errors import InvalidLedger, NoChampion, RegistryError
 from registry.names import ModelKey
 from registry.store import PredictionModelRegistry
 
 CALLS = ("open", "write", "fsync", "close", "mkdir", "rename", "replace", "symlink", "unlink", "rmdir", "ftruncate")
+SCENARIOS = (
+    "first",
+    "register",
+    "promote",
+    "rollback",
+    "archive",
+    "quarantine",
+    "withdraw",
+    "restore",
+    "checkpoint",
+    "heal",
+    "repair",
+    "rewind",
+)
 KEY = ModelKey("BTCUSDT", "basic", "1h")
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -37,8 +53,17 @@ def prepare(registry: PredictionModelRegistry, scenario: str) -> None:
     names = [registry.register(KEY, bundle(tag), at=AT).version_id for tag in "abc"]
     registry.promote(KEY, names[0], at=AT, reason="")
     registry.promote(KEY, names[1], at=AT, reason="")
+    folder = registry.root / "BTCUSDT" / "basic"
+    if scenario in ("restore", "rewind"):
+        registry.quarantine(KEY, names[2 if scenario == "restore" else 0], at=AT, reason="drift")
+    if scenario == "repair":  # a registration and a promotion follow the damaged row
+        registry.promote(KEY, registry.register(KEY, bundle("x"), at=AT).version_id, at=AT, reason="")
+        damage(folder / "ledger.jsonl", b'"action":"promote"')
+    if scenario == "rewind":  # what is damaged is that the present champion was rolled back
+        registry.promote(KEY, names[2], at=AT, reason="")
+        registry.rollback(KEY, at=AT, reason="worse")
+        damage(folder / "ledger.jsonl", b'"action":"rollback"')
     if scenario == "heal":  # everything that a crash may leave, at once
-        folder = registry.root / "BTCUSDT" / "basic"
         row = next(row for row in registry.history(KEY) if row.version == names[2])
         (folder / names[2]).rename(folder / row.staged)
         (folder / ".tmp-1").mkdir()
@@ -49,20 +74,40 @@ def prepare(registry: PredictionModelRegistry, scenario: str) -> None:
             stream.write(b'{"action":"promo')
 
 
+def damage(path: Path, wanted: bytes) -> None:
+    """Change the first row of a ledger that holds some bytes."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    number = [wanted in line for line in lines].index(True)
+    lines[number] = lines[number].replace(b'"reason":"', b'"reason":"no')
+    path.write_bytes(b"".join(lines))
+
+
 def operate(registry: PredictionModelRegistry, scenario: str) -> None:
     if scenario in ("first", "register", "heal"):
         registry.register(KEY, bundle("d"), at=AT)
-    elif scenario == "promote":
+    elif scenario in ("promote", "checkpoint"):
+        reading.INTERVAL = 1 if scenario == "checkpoint" else reading.INTERVAL
         registry.promote(KEY, f"{AT:%Y-%m-%dT%H%M%SZ}_1h_v3", at=AT, reason="better", evidence={"gain": 0.1})
     elif scenario == "rollback":
         registry.rollback(KEY, at=AT, reason="worse")
+    elif scenario == "quarantine":
+        registry.quarantine(KEY, f"{AT:%Y-%m-%dT%H%M%SZ}_1h_v2", at=AT, reason="drift", evidence={"r": 9000.0})
+    elif scenario == "withdraw":
+        registry.withdraw(KEY, at=AT, reason="no skill")
+    elif scenario == "restore":
+        registry.restore(KEY, f"{AT:%Y-%m-%dT%H%M%SZ}_1h_v3", at=AT, reason="well again")
+    elif scenario in ("repair", "rewind"):
+        registry.repair("BTCUSDT", "basic", at=AT)
     else:
         registry.archive(KEY, f"{AT:%Y-%m-%dT%H%M%SZ}_1h_v3", at=AT, reason="old")
 
 
 def state(registry: PredictionModelRegistry) -> list[object]:
     """What every reader sees: versions, statuses, contents, champion, newest."""
-    versions = [[m.version_id, m.status, m.metadata["tag"], m.problem] for m in registry.list_bundles()]
+    versions = [
+        [m.version_id, "broken"] if m.problem else [m.version_id, m.status, m.metadata["tag"]]
+        for m in registry.list_bundles()
+    ]
     chosen = []
     for version in (None, "newest"):
         try:
@@ -71,6 +116,8 @@ def state(registry: PredictionModelRegistry) -> list[object]:
             chosen.append([model.version_id, sorted(tags)])
         except NoChampion:
             chosen.append("none")
+        except InvalidLedger:
+            chosen.append("damaged")
         except LookupError:
             chosen.append("unknown")
     return [versions, *chosen]
@@ -125,7 +172,7 @@ def main(folder: Path, scenario: str) -> dict[str, object]:
         shutil.copytree(template, done, symlinks=True)
     operate(PredictionModelRegistry(done), scenario)
     after = state(PredictionModelRegistry(done))
-    faults, seen, points = [], {"before": 0, "after": 0}, 0
+    faults, seen, points, taken = [], {"before": 0, "after": 0}, 0, []
     healed_only = None  # of the scenario `heal`: what the healing writer shows before its own row
     for mode in ("before", "after", "torn"):
         point = 0
@@ -135,7 +182,10 @@ def main(folder: Path, scenario: str) -> dict[str, object]:
             registry = PredictionModelRegistry(work, lock_timeout=1.0)
             try:
                 found, findings = state(registry), [str(each) for each in registry.validate()]
-                if findings:
+                damaged = "damaged" in found
+                if findings and not (
+                    damaged and len(findings) == 1 and "bot models repair BTCUSDT basic" in findings[0]
+                ):
                     faults.append(f"{place}: {findings}")
                 if found == before:
                     seen["before"] += 1
@@ -147,6 +197,12 @@ def main(folder: Path, scenario: str) -> dict[str, object]:
                         faults.append(f"{place}: readers see {found}")
                 else:
                     faults.append(f"{place}: readers see {found}")
+                if damaged:
+                    registry.repair("BTCUSDT", "basic", at=AT)
+                    if state(registry) != after:
+                        faults.append(f"{place}: repaired to {state(registry)}")
+                if scenario not in ("first", "repair", "rewind") and point % 2:  # both are first to write after a crash
+                    taken.append(roll_back(work, place, faults))
                 third = f"{AT:%Y-%m-%dT%H%M%SZ}_1h_v3"
                 registry.register(KEY, bundle("e"), at=AT)
                 known = {model.version_id for model in registry.list_bundles()}
@@ -157,7 +213,20 @@ def main(folder: Path, scenario: str) -> dict[str, object]:
                     faults.append(f"{place}: the next registration is lost")
             except (RegistryError, OSError) as error:
                 faults.append(f"{place}: {type(error).__name__}: {error}")
-    return {"points": points, "seen": seen, "faults": faults}
+    return {"points": points, "seen": seen, "faults": faults, "rollback_ms": taken}
+
+
+def roll_back(work: Path, place: str, faults: list[str]) -> float:
+    """Roll back in one call, as a new process would; returns its milliseconds."""
+    registry = PredictionModelRegistry(work, lock_timeout=1.0)
+    was = registry.champion_version(KEY)
+    begin = time.perf_counter()
+    now = registry.rollback(KEY, at=AT, reason="by hand")
+    taken = 1e3 * (time.perf_counter() - begin)
+    reader = PredictionModelRegistry(work)
+    if now.version_id == was or reader.champion_version(KEY) != now.version_id or reader.validate():
+        faults.append(f"{place}: rolled back from {was} to {now}, {reader.validate()}")
+    return taken
 
 
 if __name__ == "__main__":

@@ -14,7 +14,20 @@ PROGRAM = Path(__file__).with_name("crashing.py")
 
 @pytest.mark.parametrize(
     ("scenario", "least"),
-    [("first", 90), ("register", 60), ("promote", 40), ("rollback", 40), ("archive", 12), ("heal", 90)],
+    [
+        ("first", 90),
+        ("register", 60),
+        ("promote", 40),
+        ("rollback", 40),
+        ("archive", 12),
+        ("quarantine", 20),
+        ("withdraw", 20),
+        ("restore", 12),
+        ("checkpoint", 40),
+        ("heal", 90),
+        ("repair", 40),
+        ("rewind", 40),
+    ],
 )
 def test_a_killed_writer_leaves_a_valid_registry(tmp_path, scenario, least):
     """At every point readers see the state before or the state after, whole, and the next writer succeeds."""

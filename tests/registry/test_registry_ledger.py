@@ -172,7 +172,7 @@ def sealed(document):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "schema_version 2, this program reads 1: update it"),
+        ({"schema_version": 3}, "schema_version 3, this program reads 2: update it"),
         ({"action": "delete"}, "unknown action 'delete', expected one of register, promote, rollback, archive"),
         ({"staged": "../../etc"}, "not a temporary folder"),
         ({"version": "../../etc"}, "not a version"),

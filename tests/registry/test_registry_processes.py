@@ -55,6 +55,7 @@ def swap_under_readers(registry, start, key, at, swaps):
     finally:
         (registry.root / ".stop").write_bytes(b"")
     seen = [finish(reader) for reader in readers]
+    assert {(each["mixed"], each["missing"]) for each in seen} == {(0, 0)}
     assert registry.validate() == []
     assert registry.leftovers() == []
     rows = [row for row in registry.history(key) if row.action == "promote"]

@@ -167,8 +167,8 @@ def test_the_ledger_remembers_reason_and_evidence(registry, key, at, two):
     ]
     assert rows[2].evidence == {"gain": 0.1}
     assert rows[2].at == at
-    assert registry.history(ModelKey("BTCUSDT", "basic", "4h")) == []
-    assert registry.history(ModelKey("ETHUSDT", "basic", "4h")) == []
+    assert registry.history(ModelKey("BTCUSDT", "basic", "4h")) == ()
+    assert registry.history(ModelKey("ETHUSDT", "basic", "4h")) == ()
 
 
 @pytest.mark.parametrize("action", ["promote", "rollback"])
