@@ -19,8 +19,10 @@ _ONE_SIDED_95 = 1.6448536269514722
 _TWO_SIDED_95 = 1.959963984540054
 
 
-def wilson(hits: int, count: int, z: float = _TWO_SIDED_95) -> tuple[float, float]:
+def wilson(hits: float, count: float, z: float = _TWO_SIDED_95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion (NaN, NaN when nothing was counted).
+
+    Counts of overlapping rows are divided by how many overlap, and then need not be whole numbers.
 
     Source: Wilson 1927, JASA 22, 209-212.
     """
