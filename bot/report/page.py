@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bot.report.charts import calibration_chart, drawdown_chart, equity_chart, price_chart, waterfall_chart
 from bot.report.months import monthly_returns
+from bot.report.templates import render
 from bot.report.words import (
     beside,
     lead,
     market_words,
-    money,
-    number,
-    percent,
-    points,
     reached_rows,
     round_trip,
     sample_words,
@@ -33,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["report_page"]
 
-_UNIT = re.compile(r"(?<=\d) (?=%|bp\b)")  # a number is not parted from its unit
 _READ_OUT = 700  # places of the crosshair
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -48,16 +42,10 @@ def report_page(run: BacktestRun, document: Mapping[str, Any]) -> str:
     document
         Content of ``result.json``; its blocks ``engine`` and ``cache`` are not read.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    folder = files("bot.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, points=points, number=number, money=money)
-    template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
     split, cash = run.out_of_sample_row, float(document["initial_cash"])
-    page = template.render(
+    return render(
+        "page.html",
         doc=document,
-        style=folder.joinpath("style.css").read_text(encoding="utf-8"),
         data=json.dumps(_read_out(run, cash), separators=(",", ":")),
         lead=lead(document),
         tiles=tiles(document),
@@ -75,7 +63,6 @@ def report_page(run: BacktestRun, document: Mapping[str, Any]) -> str:
         years=monthly_returns(run.curves, split),
         trades=run.trades,
     )
-    return _UNIT.sub("\N{NO-BREAK SPACE}", page)
 
 
 def _read_out(run: BacktestRun, cash: float) -> dict[str, list[Any]]:

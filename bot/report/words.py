@@ -226,12 +226,28 @@ def verdicts(document: Mapping[str, Any]) -> list[str]:
     model = document["model"]
     if model is not None and model["version"] is None:
         lines.append("There is no champion for this model: every bar has status no_model and nothing was opened.")
+    lines += champion_words(document)
     lines += promotion_words(document)
     lines += market_words(document)
     lines += strategy_words(document)
     lines += edge_words(document)
     lines += limit_words(document)
     lines += refusal_words(document)
+    return lines
+
+
+def champion_words(document: Mapping[str, Any]) -> list[str]:
+    """Say which models changed during the run."""
+    lines = []
+    for role, model in document["models"].items():
+        spans = model.get("versions", [])
+        count = len({span["version"] for span in spans} - {None})
+        if not count:
+            continue
+        absent = sum(span["bars"] for span in spans if span["version"] is None)
+        text = f"The role {role} was played at each bar by the version that was champion when it closed"
+        told = "one version" if count == 1 else f"{count} versions"
+        lines.append(f"{text}: {told}" + (f", and none for {absent:,} bars." if absent else "."))
     return lines
 
 
@@ -280,6 +296,12 @@ def sample_words(document: Mapping[str, Any]) -> list[str]:
     seen, bars = document["in_sample_bars"], document["bars"]
     if seen == 0:
         return []
+    if any("versions" in model for model in document["models"].values()):
+        text = (
+            f"{seen:,} of {bars:,} bars stand apart and are in none of the headline's figures: the version that was champion "
+            "at the last of them had seen it in its training."
+        )
+        return [text]
     ends = [model["trained_until"] for model in document["models"].values() if model["version"] is not None]
     until = max(ends)[:16].replace("T", " ")
     if seen >= bars:

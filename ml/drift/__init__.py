@@ -1,0 +1,1 @@
+"""Drift monitors beside the test of performance: calibration, features, predictions, and the naive figure of one day."""
