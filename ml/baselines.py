@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.frozen_numbers import read_baselines
 from ml.labels import decided
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
@@ -60,6 +63,11 @@ class Baselines:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {**asdict(self), "last_sign": self.last_sign}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Baselines:
+        """Read what ``to_dict`` wrote; raises ``BrokenModel`` where a number is missing or of another type."""
+        return read_baselines(cls, data)
 
 
 def fit_baselines(returns: Floats, past: Floats) -> Baselines:

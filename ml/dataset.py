@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ml.candles import Candles
+    from ml.features.pipeline import FeatureMatrix
     from ml.features.schema import FeatureSchema
     from ml.sequences import Windows
 
@@ -151,7 +152,9 @@ def with_warm_up(candles: Candles, schema: FeatureSchema, first_ms: int) -> Cand
     return candles.between(int(start[0]), None)
 
 
-def build_dataset(candles: Candles, schema: FeatureSchema, horizon: int) -> Dataset:
+def build_dataset(
+    candles: Candles, schema: FeatureSchema, horizon: int, matrix: FeatureMatrix | None = None
+) -> Dataset:
     """Compute features and labels of every candle.
 
     Parameters
@@ -162,6 +165,8 @@ def build_dataset(candles: Candles, schema: FeatureSchema, horizon: int) -> Data
         Names and parameters of the features; ``ewma_volatility`` must be among them.
     horizon
         Bars ahead.
+    matrix
+        Features of the candles by that schema, where they are known already.
 
     Raises
     ------
@@ -173,7 +178,7 @@ def build_dataset(candles: Candles, schema: FeatureSchema, horizon: int) -> Data
 
     if VOLATILITY_FEATURE not in schema.names:
         raise ValueError(f"the schema lacks {VOLATILITY_FEATURE}, which price bands are scaled by")
-    matrix = FeaturePipeline(schema).compute(candles)
+    matrix = FeaturePipeline(schema).compute(candles) if matrix is None else matrix
     index = block_index(candles, schema.index)
     return Dataset(
         names=tuple(schema.names),

@@ -9,8 +9,11 @@ MLError                       the root; the command fails (exit 1)
 ├── BrokenModel               a model file cannot be read or fails its self-test (exit 3)
 ├── UnknownPredictor          a model type is misspelled (exit 2)
 ├── InvalidParameter          a training parameter is unknown or out of range (exit 2)
+├── InvalidRecipe             a recipe names what does not exist or contradicts itself (exit 2)
 ├── MissingLibrary            a library of the train extra is not installed (exit 2)
 ├── TrainingFailed            a model cannot be fitted to this data; the message says why (exit 1)
+├── UnsupportedTask           a model that is not refitted and scored by recipes, such as one of whole paths (exit 2)
+├── InvalidRecord             an out-of-sample record with a row twice, out of order or of another task (exit 3)
 └── CacheUnavailable          the prediction cache cannot be opened or written (exit 3)
 """
 
@@ -23,6 +26,8 @@ __all__ = [
     "CacheUnavailable",
     "InvalidCandles",
     "InvalidParameter",
+    "InvalidRecipe",
+    "InvalidRecord",
     "MLError",
     "MissingColumns",
     "MissingLibrary",
@@ -31,6 +36,7 @@ __all__ = [
     "TrainingFailed",
     "UnknownFeature",
     "UnknownPredictor",
+    "UnsupportedTask",
 ]
 
 
@@ -88,6 +94,27 @@ class InvalidParameter(MLError, ValueError):
     exit_code = 2
 
 
+class InvalidRecipe(MLError, ValueError):
+    """A recipe names what does not exist, or its parts do not go together.
+
+    Parameters
+    ----------
+    problems
+        Where and what: the field of ``ml.recipes.Recipe``, followed by what stands in it (the name of a parameter, the number
+        of a feature), and the message. At least one.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *problems: tuple[tuple[str | int, ...], str]) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        """Return the messages."""
+        return "; ".join(message for _, message in self.problems)
+
+
 class MissingLibrary(MLError, ImportError):
     """A library that only training needs is not installed; the message names the command that installs it."""
 
@@ -96,6 +123,18 @@ class MissingLibrary(MLError, ImportError):
 
 class TrainingFailed(MLError):
     """The data does not admit a model: one class only, constant columns, no finite label."""
+
+
+class UnsupportedTask(MLError, ValueError):
+    """Recipes refit and score models of single predictions only; the message says what this one is."""
+
+    exit_code = 2
+
+
+class InvalidRecord(MLError, ValueError):
+    """Rows of an out-of-sample record are repeated, out of order or of different tasks; the message names the time."""
+
+    exit_code = 3
 
 
 class CacheUnavailable(MLError):

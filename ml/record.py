@@ -9,25 +9,39 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from ml.errors import BrokenModel
+from ml.candles import format_ms
+from ml.errors import BrokenModel, InvalidRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["DIRECTION_TASKS", "RECORD_FILE", "OutOfSample", "RiskRecord", "VolatilityRecord"]
+__all__ = [
+    "DIRECTION_TASKS",
+    "RECORD_FILE",
+    "OutOfSample",
+    "RiskRecord",
+    "VolatilityRecord",
+    "check_order",
+    "concat_records",
+    "record_class",
+]
 
 RECORD_FILE = "oos_predictions.parquet"
 
 DIRECTION_TASKS = ("direction", "price")
 """Tasks whose record is an `OutOfSample`; the others have columns of their own."""
+
+_Kind = TypeVar("_Kind", "OutOfSample", "RiskRecord", "VolatilityRecord")
 
 
 class _Columns:
@@ -46,6 +60,25 @@ class _Columns:
     @classmethod
     def _names(cls) -> tuple[str, ...]:
         return tuple(field.name for field in fields(cls))  # type: ignore[arg-type]
+
+    @classmethod
+    def dtypes(cls) -> dict[str, np.dtype[Any]]:
+        """Return the columns in order with their types: what a store has to keep."""
+        whole = {"open_ms": np.int64, "k": np.int64, "fold": np.int16, "scored": np.bool_}
+        return {name: np.dtype(whole.get(name, np.float64)) for name in cls._names()}
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> Self:
+        """Build a record from sequences by name, such as those that a store kept; None and NaN stand for unknown."""
+        return cls(**{name: np.asarray(columns[name], dtype=kind) for name, kind in cls.dtypes().items()})
+
+    def columns(self) -> dict[str, Any]:
+        """Return every column by name, in order."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def rows(self, chosen: slice | Integers | Flags) -> Self:
+        """Return the record of some of the rows."""
+        return type(self)(**{name: column[chosen] for name, column in self.columns().items()})
 
     def scored_columns(self) -> dict[str, Any]:
         """Return every column at the scored rows."""
@@ -213,6 +246,76 @@ class VolatilityRecord(_Columns):
         """Scored bars of the calibrated folds (all but fold 0): what skill is measured on."""
         flags: Flags = self.scored & np.isfinite(self.forecast)
         return flags
+
+
+_RECORDS: dict[str, type[OutOfSample | RiskRecord | VolatilityRecord]] = {
+    **dict.fromkeys(DIRECTION_TASKS, OutOfSample),
+    "risk": RiskRecord,
+    "volatility": VolatilityRecord,
+}
+
+
+def record_class(task: str) -> type[OutOfSample | RiskRecord | VolatilityRecord]:
+    """Return the class of a task's record.
+
+    Raises
+    ------
+    InvalidRecord
+        When the task has no record of single predictions: paths have one of their own.
+    """
+    if task not in _RECORDS:
+        raise InvalidRecord(f"the task {task!r} has no record of single predictions (known: {', '.join(_RECORDS)})")
+    return _RECORDS[task]
+
+
+def check_order(record: OutOfSample | RiskRecord | VolatilityRecord, place: str = "the record") -> None:
+    """Refuse a record whose bars are not in strictly increasing order of time.
+
+    Parameters
+    ----------
+    record
+        Any record of single predictions.
+    place
+        Whose record it is, for the message: ``the record of btc-basic-1h``.
+
+    Raises
+    ------
+    InvalidRecord
+        Naming the first bar that stands twice or out of order.
+    """
+    for times in (record.open_ms, record.k):
+        steps = np.diff(times)
+        if (steps <= 0).any():
+            row = int(np.argmax(steps <= 0)) + 1
+            what = "stands twice" if steps[row - 1] == 0 else f"follows {format_ms(int(record.open_ms[row - 1]))}"
+            raise InvalidRecord(
+                f"{place}: row {row + 1:,} of {len(record):,}: the bar {format_ms(int(record.open_ms[row]))} {what}; "
+                "a record holds each bar once, in order of time"
+            )
+
+
+def concat_records(parts: Sequence[_Kind], place: str = "the record") -> _Kind:
+    """Return one record of parts that follow one another in time.
+
+    Parameters
+    ----------
+    parts
+        Records of one class, in order of time; empty ones are welcome, none at all is not.
+    place
+        As in `check_order`.
+
+    Raises
+    ------
+    InvalidRecord
+        When a bar stands twice or out of order, or the parts are of different tasks.
+    """
+    kinds = {type(part).__name__ for part in parts}
+    if len(kinds) != 1:
+        raise InvalidRecord(f"{place}: cannot be made of {' and '.join(sorted(kinds)) or 'nothing'}")
+    columns = [part.columns() for part in parts]
+    whole = type(parts[0])(**{name: np.concatenate([part[name] for part in columns]) for name in columns[0]})
+    check_order(whole, place)
+    return whole
 
 
 def _array(column: Any) -> Any:

@@ -117,6 +117,28 @@ class Task(Protocol):
         """Return the baselines of the training rows at ``positions``: a `Baseline`."""
         ...
 
+    def read_baselines(self, data: Mapping[str, Any]) -> Any:
+        """Return the baselines that a bundle was made with, from the ``baselines`` of its ``metrics.json``.
+
+        Raises
+        ------
+        BrokenModel
+            When a number is missing or of another type.
+        """
+        ...
+
+    def reach(self, horizon: int) -> tuple[int, int]:
+        """Return how far back `outcomes` of a bar read, besides its own row.
+
+        Returns
+        -------
+        rows : int
+            The oldest row of features, in indices before the bar.
+        candles : int
+            The oldest candle, in candles before the bar.
+        """
+        ...
+
     def outcomes(self, dataset: Dataset, positions: Integers, baselines: Any) -> dict[str, Floats]:
         """Return the columns of the record that need no model: what happened, and what the baselines said."""
         ...

@@ -70,6 +70,14 @@ class DirectionTask:
         """Return the share of rises and the better last-sign rule of the training rows."""
         return fit_baselines(dataset.returns[positions], dataset.past[positions])
 
+    def read_baselines(self, data: Mapping[str, Any]) -> Baselines:
+        """Return the baselines of a bundle."""
+        return Baselines.from_dict(data)
+
+    def reach(self, horizon: int) -> tuple[int, int]:
+        """Return that no other row is read, and the close one horizon before, which the last sign needs."""
+        return 0, horizon
+
     def outcomes(self, dataset: Dataset, positions: Integers, baselines: Baselines) -> dict[str, Floats]:
         """Return ``forward_return``, ``train_base_rate`` and ``last_sign_p``."""
         return {

@@ -13,7 +13,7 @@ from ml.risk_publisher import fit_risk
 from ml.tasks.contract import GateWords
 from ml.tasks.risk_baselines import RiskBaselines, fit_risk_baselines, volatility_logarithms
 from ml.tasks.risk_figures import evaluate_risk
-from ml.tasks.volatility_baselines import past_variances
+from ml.tasks.volatility_baselines import HAR_WINDOWS, past_variances
 from ml.tasks.words import percent
 from registry.names import timeframe_ms
 
@@ -92,6 +92,14 @@ class RiskTask:
         return fit_risk_baselines(
             dataset.target[positions], _last_outcome(dataset)[positions], _logarithms(dataset)[positions]
         )
+
+    def read_baselines(self, data: Mapping[str, Any]) -> RiskBaselines:
+        """Return the baselines of a bundle."""
+        return RiskBaselines.from_dict(data)
+
+    def reach(self, horizon: int) -> tuple[int, int]:
+        """Return the row one horizon before, whose outcome was the last that was known, and the longest window of squares."""
+        return horizon, HAR_WINDOWS[-1] * horizon
 
     def outcomes(self, dataset: Dataset, positions: Integers, baselines: RiskBaselines) -> dict[str, Floats]:
         """Return ``outcome`` and what the three rules said: ``train_base_rate``, ``last_outcome_p``, ``volatility_p``."""

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.frozen_numbers import read_baselines
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
@@ -71,6 +75,11 @@ class RiskBaselines:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RiskBaselines:
+        """Read what ``to_dict`` wrote; raises ``BrokenModel`` where a number is missing or of another type."""
+        return read_baselines(cls, data)
 
 
 def volatility_logarithms(sigma: Floats, long_variance: Floats, average_range: Floats) -> Floats:

@@ -11,7 +11,12 @@ from ml.errors import TrainingFailed
 from ml.labels import realised_volatility
 from ml.record import VolatilityRecord
 from ml.tasks.contract import GateWords
-from ml.tasks.volatility_baselines import VolatilityBaselines, fit_volatility_baselines, past_variances
+from ml.tasks.volatility_baselines import (
+    HAR_WINDOWS,
+    VolatilityBaselines,
+    fit_volatility_baselines,
+    past_variances,
+)
 from ml.tasks.volatility_figures import evaluate_volatility
 from ml.tasks.words import percent
 from ml.volatility_publisher import fit_volatility
@@ -88,6 +93,14 @@ class VolatilityTask:
     def fit_baselines(self, dataset: Dataset, positions: Integers) -> VolatilityBaselines:
         """Return the constant and the heterogeneous autoregression of the training rows."""
         return fit_volatility_baselines(dataset.target[positions], past_variances(dataset)[positions], dataset.horizon)
+
+    def read_baselines(self, data: Mapping[str, Any]) -> VolatilityBaselines:
+        """Return the baselines of a bundle."""
+        return VolatilityBaselines.from_dict(data)
+
+    def reach(self, horizon: int) -> tuple[int, int]:
+        """Return that no other row is read, and the longest window of squares."""
+        return 0, HAR_WINDOWS[-1] * horizon
 
     def outcomes(self, dataset: Dataset, positions: Integers, baselines: VolatilityBaselines) -> dict[str, Floats]:
         """Return ``realised`` and the forecasts of the baselines: ``ewma``, ``har``, ``constant``."""

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.frozen_numbers import read_baselines
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from ml.dataset import Dataset
@@ -22,6 +26,8 @@ HAR_WINDOWS = (1, 5, 22)
 """Windows of the heterogeneous autoregression in horizons: what days, weeks and months are to a horizon of one day."""
 
 _FEWEST_ROWS = 20
+_FRACTION_BITS = 52  # squares below 2^-52 (a return of 1.5e-8) are 0; a window may hold a sum of up to 2,048
+_LARGEST_SQUARE = 1_024.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +74,28 @@ class VolatilityBaselines:
         """Return plain data."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> VolatilityBaselines:
+        """Read what ``to_dict`` wrote; raises ``BrokenModel`` where a number is missing or of another type."""
+        return read_baselines(cls, data)
+
 
 def past_variances(dataset: Dataset) -> Floats:
     """Return the mean squared one-bar log return of the last h, 5h and 22h bars, float64 (n, 3); NaN before as many bars.
 
     The return of a bar whose index does not follow that of the candle before counts as missing; a window with a third of its
-    returns missing is NaN.
+    returns missing is NaN. Squares are summed as whole multiples of 2^-52, which is exact: a mean does not depend on where
+    the dataset begins.
     """
     squares = np.full(len(dataset), np.nan)
     if len(dataset) > 1:
         follows = np.diff(dataset.k) == 1
         squares[1:][follows] = np.log(dataset.close[1:] / dataset.close[:-1])[follows] ** 2
     known = np.isfinite(squares)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(known, squares, 0.0))])
+    whole = np.rint(np.ldexp(np.where(known, np.minimum(squares, _LARGEST_SQUARE), 0.0), _FRACTION_BITS)).astype(
+        np.int64
+    )
+    sums = np.concatenate([[0], np.cumsum(whole)])
     counts = np.concatenate([[0], np.cumsum(known)])
     columns = []
     for multiple in HAR_WINDOWS:
@@ -89,7 +104,7 @@ def past_variances(dataset: Dataset) -> Floats:
         if len(dataset) > width:
             found = counts[width:] - counts[:-width]
             enough = 3 * found >= 2 * width
-            mean = (sums[width:] - sums[:-width]) / np.maximum(found, 1)
+            mean = np.ldexp((sums[width:] - sums[:-width]).astype(np.float64), -_FRACTION_BITS) / np.maximum(found, 1)
             column[width - 1 :][enough] = np.maximum(mean[enough], 0.0)
         columns.append(column)
     return np.stack(columns, axis=1)

@@ -87,6 +87,7 @@ def model_card(
             f"{task.training_words(baselines)}"
         ),
         f"- made {document['created_at']} by version {document['code_version']}, seed {document['training']['seed']}",
+        *_of_recipe(document),
         *_searched(document["training"].get("searched_trials", 0)),
         "",
         "## Limits",
@@ -95,6 +96,21 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _of_recipe(document: Mapping[str, Any]) -> list[str]:
+    """Return whose version it is, and what that means for the figures; nothing for a model that was trained by hand."""
+    name = document.get("recipe_name")
+    if name is None:
+        return []
+    if not document["refit"]:
+        return [f"- first version of the recipe {name}"]
+    return [
+        (
+            f"- refit of the recipe {name} ({document['training']['validation']}): the figures above are of all its "
+            "versions, each asked about bars after its training"
+        )
+    ]
 
 
 def _searched(trials: int) -> list[str]:

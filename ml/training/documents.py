@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ __all__ = ["json_bytes", "metadata", "recipe", "recipe_digest"]
 SCHEMA_VERSION = 1
 
 
+@cache
 def _version(distribution: str) -> str:
     """Return the version of a distribution, or of the one with processors of other kinds: xgboost for xgboost-cpu."""
     try:
@@ -85,11 +87,22 @@ def metadata(
     trained_until_ms: int,
     at: datetime,
     code_version: str,
+    of_recipe: Mapping[str, Any] | None = None,
+    refits: int | None = None,
 ) -> dict[str, Any]:
     """Return ``metadata.json``.
 
     ``trained_until_ms`` is the close time of the last candle that a label used: every bar that closes later is out of
     sample for this model. Version and status are not in here: the registry gives the one and its ledger holds the other.
+
+    A version of a recipe says so in ``recipe_name``, ``expires_after_ms`` (null is never) and ``refit``.
+
+    Parameters
+    ----------
+    of_recipe
+        ``name`` and ``expires_after_ms`` of the recipe; None for a model that was trained by hand.
+    refits
+        Versions whose later bars the record holds; None where the record is a walk forward of this training.
     """
     document = recipe(key, predictor, schema, settings)
     libraries = {name: _version(name) for name in (predictor.library, "numpy", "numba")}
@@ -130,6 +143,7 @@ def metadata(
         "libraries": {**libraries, "python": platform.python_version()},
         "dependencies": {**libraries, "python": platform.python_version()},
         "code_version": code_version,
+        **_of_recipe(of_recipe, refits),
         "hyperparams": dict(predictor.parameters),
         "features": list(schema.names),
         "feature_count": len(schema.names),
@@ -137,8 +151,8 @@ def metadata(
             "symbols": [key.symbol],
             "data_points": plan.labelled,
             "train_ratio": 1.0,
-            "validation": f"purged walk forward, {settings.folds} folds",
-            "validation_ratio": settings.folds / (settings.folds + 1),
+            "validation": _validation(settings, refits),
+            "validation_ratio": settings.folds / (settings.folds + 1) if refits is None else None,
             "seed": settings.seed,
             "threads": settings.threads,
             **({"searched_trials": settings.searched_trials} if settings.searched_trials else {}),
@@ -152,3 +166,21 @@ def metadata(
         },
         "live_performance": {"accuracy": None, "last_updated": None, "trades_evaluated": 0},
     }
+
+
+def _of_recipe(recipe: Mapping[str, Any] | None, refits: int | None) -> dict[str, Any]:
+    """Return what a version of a recipe says of it."""
+    if recipe is None:
+        return {}
+    return {
+        "recipe_name": recipe["name"],
+        "expires_after_ms": recipe.get("expires_after_ms"),
+        "refit": refits is not None,
+    }
+
+
+def _validation(settings: TrainingSettings, refits: int | None) -> str:
+    """Return in words where the figures come from."""
+    if refits is None:
+        return f"purged walk forward, {settings.folds} folds"
+    return f"prequential record of the recipe, {refits:,} refit{'' if refits == 1 else 's'}"

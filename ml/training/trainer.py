@@ -15,23 +15,22 @@ import numpy as np
 from ml.dataset import VOLATILITY_FEATURE, Dataset, build_dataset, purged_walk_forward, with_warm_up
 from ml.errors import TrainingFailed
 from ml.predictors.catalogue import predictor_class
-from ml.record import RECORD_FILE
 from ml.tasks.catalogue import PATH, TASKS
-from ml.training.card import model_card
-from ml.training.documents import json_bytes, metadata
+from ml.training.assembly import assemble
 from ml.training.gate import GateDecision, decide, refused_by_interruption
 from ml.training.plan import TrainingPlan, check_length, plan_dataset
 from ml.training.robustness import red_flag, refused_by_shuffle, robustness
 from ml.training.walk_forward import fit_model, walk_forward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from ml.candles import Candles
     from ml.dataset import Fold
+    from ml.features.history import FeatureHistory
     from ml.features.schema import FeatureSchema
-    from ml.predictors.contract import FittedPredictor, Predictor
+    from ml.predictors.contract import Predictor
     from ml.publishing import Publisher
     from ml.training.settings import TrainingSettings
     from registry.names import ModelKey
@@ -89,8 +88,17 @@ def _silent(_fraction: float, _text: str) -> None:
     """Report progress to nobody."""
 
 
-def prepare(candles: Candles, key: ModelKey, settings: TrainingSettings) -> Prepared:
+def prepare(
+    candles: Candles, key: ModelKey, settings: TrainingSettings, features: FeatureHistory | None = None
+) -> Prepared:
     """Check the request, compute features and labels, and say what the data allows.
+
+    Parameters
+    ----------
+    candles, key, settings
+        See ``train``.
+    features
+        Remembers rows from one training to the next, for whoever trains a recipe again and again; the same bits come out.
 
     Raises
     ------
@@ -123,7 +131,8 @@ def prepare(candles: Candles, key: ModelKey, settings: TrainingSettings) -> Prep
         names = (*names, *(name for name in (VOLATILITY_FEATURE, *task.features, *required) if name not in names))
     schema = FeatureSchema.for_candles(wanted, names)
     candles = with_warm_up(candles, schema, first_ms)
-    whole = build_dataset(candles, schema, settings.horizon)
+    matrix = None if features is None else features.matrix(candles, schema)
+    whole = build_dataset(candles, schema, settings.horizon, matrix)
     dataset = replace(whole, outcome=task.target(candles, whole, predictor.parameters)).since(first_ms)
     plan = plan_dataset(dataset, candles.timeframe, folds=settings.folds, embargo=settings.embargo)
     if plan.labelled == 0:
@@ -143,6 +152,8 @@ def train(
     at: datetime,
     code_version: str,
     progress: Progress = _silent,
+    recipe: Mapping[str, Any] | None = None,
+    features: FeatureHistory | None = None,
 ) -> TrainingResult:
     """Train, validate and calibrate one model.
 
@@ -160,6 +171,10 @@ def train(
         Version of this program, for the record.
     progress
         Told the share that is done, and with what.
+    recipe
+        Of whom it is the first version: ``name`` and ``expires_after_ms``, for ``metadata.json``. None for a model by hand.
+    features
+        See ``prepare``.
 
     Returns
     -------
@@ -172,11 +187,17 @@ def train(
         See ``prepare`` and the predictor's ``fit``.
     """
     progress(0.0, "features and labels")
-    return train_prepared(prepare(candles, key, settings), at=at, code_version=code_version, progress=progress)
+    prepared = prepare(candles, key, settings, features)
+    return train_prepared(prepared, at=at, code_version=code_version, progress=progress, recipe=recipe)
 
 
 def train_prepared(
-    prepared: Prepared, *, at: datetime, code_version: str, progress: Progress = _silent
+    prepared: Prepared,
+    *,
+    at: datetime,
+    code_version: str,
+    progress: Progress = _silent,
+    recipe: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Do what ``train`` does, on what ``prepare`` returned."""
     dataset, settings, predictor = prepared.dataset, prepared.settings, prepared.predictor
@@ -215,42 +236,21 @@ def train_prepared(
     else:
         battery = _robustness(prepared, folds, record, figures, progress)
         gate = refused_by_shuffle(gate, battery)
-    metrics: dict[str, Any] = {
-        "schema_version": 1,
-        "out_of_sample": figures,
-        "robustness": battery,
-        "baselines": baselines.to_dict(),
-        "gate": gate.to_dict(),
-        "plan": prepared.plan.to_dict(),
-        "importance": fitted.importance(),
-    }
-    ends = dataset.k[labelled[-1]] + settings.horizon
-    last = int(np.searchsorted(dataset.k, ends))
-    document = metadata(
-        prepared.key,
-        prepared.candles,
-        prepared.schema,
-        predictor,
-        settings,
-        prepared.plan,
+    files, metrics, document = assemble(
+        prepared,
+        fitted,
+        record,
+        baselines,
+        calibration,
         figures,
-        trained_from_ms=int(dataset.open_ms[labelled[0]]),
-        trained_until_ms=int(dataset.open_ms[last]) + prepared.candles.step_ms,
+        gate,
+        battery,
+        plan=prepared.plan,
         at=at,
         code_version=code_version,
+        interrupted=interrupted,
+        recipe=recipe,
     )
-    if interrupted:
-        document["training"]["interrupted"] = True
-    files = {
-        **fitted.to_files(),
-        "metadata.json": json_bytes(document),
-        "feature_schema.json": json_bytes(prepared.schema.to_dict()),
-        "metrics.json": json_bytes(metrics),
-        "calibration.json": json_bytes(calibration.to_dict()),
-        RECORD_FILE: record.to_parquet(),
-        "README.md": model_card(document, metrics, gate).encode(),
-    }
-    files["golden.json"] = _golden(prepared, fitted, calibration)
     if settings.plots:
         from ml.training.plots import diagnostics
 
@@ -281,13 +281,6 @@ def _robustness(
         progress=battery_progress,
     )
     return {"red_flag": flag, **found}
-
-
-def _golden(prepared: Prepared, fitted: FittedPredictor, calibration: Publisher) -> bytes:
-    """Return ``golden.json``: windows, rows and outputs that loading the bundle re-runs."""
-    from ml.bundles import build_golden
-
-    return build_golden(prepared.candles, prepared.schema, fitted.to_files(), calibration)
 
 
 def _required_features(predictor: Predictor, horizon: int) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,9 +18,23 @@ if TYPE_CHECKING:
     from ml.tasks.contract import Task
 
     Floats = npt.NDArray[np.float64]
+    Rows = npt.NDArray[np.float32]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["fit_model", "score_positions", "walk_forward"]
+__all__ = ["Scorer", "fit_model", "score_positions", "walk_forward"]
+
+
+class Scorer(Protocol):
+    """What gives raw scores: a fitted predictor, or the runner of a bundle."""
+
+    @property
+    def sequence(self) -> int:
+        """Rows that one score reads."""
+        ...
+
+    def scores(self, rows: Rows) -> Floats:
+        """Return one raw score for each complete window."""
+        ...
 
 
 def fit_model(
@@ -40,7 +54,7 @@ def fit_model(
     return fitted
 
 
-def score_positions(fitted: FittedPredictor, dataset: Dataset, positions: Integers) -> Floats:
+def score_positions(fitted: Scorer, dataset: Dataset, positions: Integers) -> Floats:
     """Return raw scores of the bars at ``positions``, NaN where a model of sequences finds too few rows before one."""
     if fitted.sequence == 1:
         return fitted.scores(np.ascontiguousarray(dataset.rows[positions]))

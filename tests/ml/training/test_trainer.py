@@ -13,6 +13,7 @@ import pytest
 from ml.bundles import MODEL_FILES, open_runner
 from ml.calibration import Calibration, apply_calibration
 from ml.candles import Candles
+from ml.drift.reference import read_reference
 from ml.errors import InvalidParameter, NotEnoughBars, TrainingFailed, UnknownFeature, UnknownPredictor
 from ml.record import OutOfSample
 from ml.synthetic import synthetic_candles
@@ -53,6 +54,7 @@ def test_every_file_is_there_and_says_the_same(candles, result):
         "metrics.json",
         "calibration.json",
         "golden.json",
+        "drift_reference.json",
         "oos_predictions.parquet",
         "README.md",
         "calibration.png",
@@ -235,3 +237,13 @@ def test_weekday_bars_without_volume_train():
     )
     friday = (result.record.open_ms // 86_400_000 + 3) % 7 == 4
     assert np.isfinite(result.record.forward_return[friday]).mean() > 0.9  # Monday is the next bar
+
+
+def test_the_drift_reference_is_of_the_rows_that_were_learnt_and_of_what_the_bundle_states(result):
+    reference = read_reference(result.files["drift_reference.json"])
+    assert {*reference.features, *reference.not_judged} == set(FEATURES)
+    assert reference.rows == result.plan.labelled
+    record = result.record
+    stated = result.calibration.probabilities(record.raw_score)
+    assert reference.signal["value"].mean == pytest.approx(stated[np.isfinite(stated)].mean(), rel=1e-5)
+    assert reference.signal["value"].rows == np.isfinite(stated).sum()
