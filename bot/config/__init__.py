@@ -1,1 +1,1 @@
-"""Strategy configs: YAML in, frozen values out, every error with its line and column."""
+"""Configs: YAML in, frozen values out, every error with its line and column."""

@@ -1,40 +1,23 @@
-"""Read a strategy config from YAML; every error names file, line and column.
-
-PyYAML only builds the tree of nodes (with their places). Scalars are read by the rules of YAML 1.2, because those of 1.1
-surprise: ``no`` is a text here and not False, ``1e-3`` a number and not a text, ``2024-01-31`` and ``12:30`` are texts.
-"""
+"""Read a strategy config from YAML; every error names file, line and column."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-from pydantic import ValidationError
-
-from bot.config.messages import describe
+from bot.config.document import Document, Kind, parse_document, place_of, read_document
 from bot.config.schema import StrategyConfig
 from bot.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from bot.config.document import Location, Place
 
 __all__ = ["ConfigFile", "load_config", "parse_config"]
 
-Location = tuple[str | int, ...]
-Place = tuple[int, int]
-
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NULL = {"", "~", "null", "Null", "NULL"}
-_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_SECRET = re.compile(r"(api_?key|secret|passw|passphrase|private_?key|token|credential|mnemonic)", re.IGNORECASE)
-_LARGEST_FILE = 1_000_000
-_MOST_NODES = 20_000
-_MOST_ERRORS = 10
+_KIND = Kind("strategy config", "name: ..., strategy: ...")
 
 
 @dataclass(frozen=True)
@@ -57,7 +40,7 @@ class ConfigFile:
 
     def error(self, location: Location, message: str, *, key: bool = False) -> ConfigError:
         """Return an error that points at a value of the file (or its key), or at the nearest thing around it."""
-        line, column = _place(self.places, location, key=key)
+        line, column = place_of(self.places, location, key=key)
         return ConfigError(f"{self.path}:{line}:{column}: {message}")
 
 
@@ -69,158 +52,17 @@ def load_config(path: Path) -> ConfigFile:
     ConfigError
         With file:line:column for everything that is wrong, one line each (at most ten).
     """
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ConfigError(f"{path}: larger than a megabyte; that is no strategy config")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file{_near_file(path)}") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: is a folder; expected a YAML file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}:{line}:1: not UTF-8 text") from None
-    return parse_config(text, str(path))
+    return _checked(read_document(path, _KIND))
 
 
 def parse_config(text: str, path: str = "config") -> ConfigFile:
     """Check the text of a config; ``path`` is what errors call it. Raises as `load_config`."""
-    reader = _Reader(path)
-    node = _compose(text, path)
-    document = reader.read(node, ())
-    if reader.errors:
-        raise ConfigError("\n".join(reader.errors[:_MOST_ERRORS]))
-    if not isinstance(document, dict):
-        raise ConfigError(
-            f"{path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}: expected keys and values "
-            f"(name: ..., strategy: ...), got {'a list' if isinstance(document, list) else 'a single value'}"
-        )
-    try:
-        config = StrategyConfig.model_validate(document)
-    except ValidationError as error:
-        found = [describe(dict(detail), StrategyConfig) for detail in error.errors(include_url=False)]
-        raise ConfigError(reader.lines(found)) from None
+    return _checked(parse_document(text, path, _KIND))
+
+
+def _checked(document: Document) -> ConfigFile:
+    config = document.validated(StrategyConfig)
     problems = [(location, message, False) for location, message in config.problems()]
     if problems:
-        raise ConfigError(reader.lines(problems))
-    return ConfigFile(path, config, reader.places)
-
-
-def _compose(text: str, path: str) -> yaml.Node:
-    """Return the root node; the syntax errors of YAML become ours."""
-    try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.BaseLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
-        raise ConfigError(f"{where}: not valid YAML: {_syntax(error, text)}") from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{path}:{line}:1: a character that YAML does not allow (code {error.character})") from None
-    except RecursionError:
-        raise ConfigError(f"{path}:1:1: nested too deeply") from None
-    if node is None:
-        raise ConfigError(f"{path}:1:1: the file is empty; `bot init` writes a commented example")
-    return node
-
-
-def _syntax(error: yaml.MarkedYAMLError, text: str) -> str:
-    mark = error.problem_mark
-    lines = text.splitlines()
-    if mark is not None and mark.line < len(lines) and "\t" in lines[mark.line][: mark.column + 1]:
-        return "a tab; indent with spaces"
-    parts = [part for part in (error.problem, error.context) if part]
-    return ", ".join(parts) or "cannot be parsed"
-
-
-class _Reader:
-    """Turn nodes into plain data, remembering the place of each."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.places: dict[Location, tuple[Place, Place]] = {}
-        self.errors: list[str] = []
-        self._nodes = 0
-
-    def read(self, node: yaml.Node, location: Location) -> Any:
-        """Return the value of a node: dict, list, str, int, float, bool or None."""
-        self._nodes += 1
-        if self._nodes > _MOST_NODES or len(location) > 50:
-            raise ConfigError(f"{self.path}:{node.start_mark.line + 1}:1: too many values, or an alias inside itself")
-        place = (node.start_mark.line + 1, node.start_mark.column + 1)
-        self.places.setdefault(location, (place, place))
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, location)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.read(item, (*location, position)) for position, item in enumerate(node.value)]
-        if node.tag != "tag:yaml.org,2002:str":
-            self._refuse(place, f"the tag {node.tag!r} is not allowed in a config")
-            return None
-        return _scalar(node.value) if getattr(node, "style", None) is None else node.value
-
-    def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-            key = key_node.value
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._refuse(place, "a key must be a word")
-                continue
-            if _SECRET.search(key):
-                self._refuse(
-                    place, f"{key!r} does not belong in a config: keys are read from the environment (see .env.example)"
-                )
-                continue
-            here = (*location, key)
-            if key in result:
-                first = self.places[here][0]
-                self._refuse(place, f"the key {key!r} is there twice, first in line {first[0]}")
-                continue
-            value_place = (value_node.start_mark.line + 1, value_node.start_mark.column + 1)
-            self.places[here] = (place, value_place)
-            result[key] = self.read(value_node, here)
-        return result
-
-    def lines(self, found: list[tuple[Location, str, bool]]) -> str:
-        """Return one line for each finding (location, message, whether its key is meant), in the order of the file."""
-        placed = sorted((_place(self.places, where, key), message) for where, message, key in found)
-        lines = [f"{self.path}:{line}:{column}: {message}" for (line, column), message in placed]
-        more = len(lines) - _MOST_ERRORS
-        return "\n".join([*lines[:_MOST_ERRORS], *([f"... and {more} more"] if more > 0 else [])])
-
-    def _refuse(self, place: Place, message: str) -> None:
-        self.errors.append(f"{self.path}:{place[0]}:{place[1]}: {message}")
-
-
-def _scalar(text: str) -> str | int | float | bool | None:
-    """Read a plain (unquoted) scalar by the core schema of YAML 1.2."""
-    if text in _NULL:
-        return None
-    if text in _BOOLEANS:
-        return _BOOLEANS[text]
-    if _INTEGER.fullmatch(text) and len(text) < 20:
-        return int(text)
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    return text
-
-
-def _place(places: Mapping[Location, tuple[Place, Place]], location: Location, key: bool) -> Place:
-    """Return the place of the longest known part of a location."""
-    exact = location in places
-    while location and location not in places:
-        location = location[:-1]
-    return places[location][0 if key and exact else 1] if location else (1, 1)
-
-
-def _near_file(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f" (the folder {folder} does not exist)"
-    names = [item.name for item in folder.iterdir() if item.suffix in {".yaml", ".yml"}]
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    return f"; did you mean {folder / near[0]}?" if near else ""
+        raise document.error(problems)
+    return ConfigFile(document.path, config, document.places)

@@ -10,11 +10,12 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from bot.config.values import Listed, Part, Symbol, Timeframe
 from registry.errors import InvalidName
-from registry.names import ModelReference, normalise_symbol, parse_reference, timeframe_ms
+from registry.names import AS_OF, ModelReference, parse_reference, timeframe_ms
 
 __all__ = [
     "BrokerSettings",
@@ -59,14 +60,6 @@ def _name(value: str) -> str:
     return value
 
 
-def _timeframe(value: str) -> str:
-    try:
-        timeframe_ms(value)
-    except InvalidName as error:
-        raise ValueError(str(error)) from None
-    return value
-
-
 def _length(value: str) -> str:
     try:
         timeframe_ms(value)
@@ -75,13 +68,6 @@ def _length(value: str) -> str:
             f"{value!r} is not a length of time: expected a count and s, m, h, d or w, such as 90d"
         ) from None
     return value
-
-
-def _symbol(value: str) -> str:
-    try:
-        return normalise_symbol(value)
-    except InvalidName as error:
-        raise ValueError(str(error)) from None
 
 
 def _role(value: Any) -> Any:
@@ -103,10 +89,6 @@ def _data(value: Any) -> Any:
     return {"synth": {}} if value == "synth" else value
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 Moment = Annotated[str, BeforeValidator(_canonical_time)]
 Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Rule = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -117,11 +99,7 @@ def _between(field: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("between_fields", "{text}", {"field": field, "text": message})
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class SynthSettings(_Part):
+class SynthSettings(Part):
     """The built-in market, made when it is read: how many bars, the size of the planted edge and path drift, the seed.
 
     Defaults are those of ``bot data synth``: equal numbers are the same candles.
@@ -133,7 +111,7 @@ class SynthSettings(_Part):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
-class DataSettings(_Part):
+class DataSettings(Part):
     """Which candles, and from when to when.
 
     ``start`` is the first bar that may trade; the feed begins earlier, to warm the features. ``end`` given as a date includes
@@ -167,20 +145,36 @@ class DataSettings(_Part):
         return _milliseconds(self.end) + whole_day
 
 
-class ModelRole(_Part):
-    """What a role of the strategy is played by: ``SYMBOL/TYPE@latest``, ``@newest`` or ``@VERSION``.
+class ModelRole(Part):
+    """What a role of the strategy is played by: ``SYMBOL/TYPE@latest``, ``@as-of``, ``@newest`` or ``@VERSION``.
 
     ``{symbol}`` in the text stands for the feed's symbol. ``shared: true`` allows one literal symbol for several feeds. A bar
-    that closes later than ``max_age`` (such as 90d) after the end of its training has the status ``expired``.
+    that closes later than ``max_age`` (such as 90d) after the end of its training has the status ``expired``; without it the
+    bundle's own expiry holds. With ``follow`` a live bot takes a newly promoted champion between two bars; it is meant by
+    ``@as-of``, which a backtest answers at each bar with the version that was champion when the bar closed.
     """
 
     model: Annotated[str, AfterValidator(_template)]
     shared: bool = False
     max_age: Annotated[str, AfterValidator(_length)] | None = None
+    follow: bool | None = None
+
+    @model_validator(mode="after")
+    def _followable(self) -> ModelRole:
+        if self.follow and not self.reference("X").names_champion:
+            raise _between(
+                "follow", f"{self.model!r} is one version for ever: only @latest and @as-of can follow the champion"
+            )
+        return self
+
+    @property
+    def follows(self) -> bool:
+        """Whether a live bot takes a newly promoted champion by itself."""
+        return self.reference("X").selector == AS_OF if self.follow is None else self.follow
 
     @property
     def expires_after_ms(self) -> int | None:
-        """``max_age`` in milliseconds; None for never."""
+        """``max_age`` in milliseconds; None for what the bundle says."""
         return None if self.max_age is None else timeframe_ms(self.max_age)
 
     @property
@@ -193,7 +187,7 @@ class ModelRole(_Part):
         return parse_reference(self.model.replace("{symbol}", symbol))
 
 
-class BrokerSettings(_Part):
+class BrokerSettings(Part):
     """Cash, costs and exchange rules; a rule that is not given is that stored beside the symbol's candles, 0 is none.
 
     ``commission`` is the fraction of every fill that the exchange takes, ``slippage`` the fraction by which a market order
@@ -222,7 +216,7 @@ class BrokerSettings(_Part):
         return 2.0 * (self.commission + self.slippage)
 
 
-class RiskSettings(_Part):
+class RiskSettings(Part):
     """Limits of a strategy; null switches one off."""
 
     max_position: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -235,7 +229,7 @@ class RiskSettings(_Part):
     on_no_model: Literal["hold", "close"] = "hold"
 
 
-class LiveSettings(_Part):
+class LiveSettings(Part):
     """Where ``bot live`` trades, and what keeps it from trading; a backtest only checks the spelling.
 
     ``exchange`` is ``sim`` for the local exchange, or a name that ccxt knows; ``mode: real`` trades there with money.
@@ -249,21 +243,23 @@ class LiveSettings(_Part):
     endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+(/.*)?$")] | None = None
     max_data_age: Annotated[float, Field(gt=0, le=1)] = 0.5
     max_errors: Annotated[int, Field(ge=1)] = 20
-    alerts: Annotated[
-        tuple[Literal["fills", "protections", "disconnects", "errors", "lifecycle"], ...], BeforeValidator(_tuple)
-    ] = ("fills", "protections", "disconnects", "errors", "lifecycle")
+    alerts: Annotated[tuple[Literal["fills", "protections", "disconnects", "errors", "lifecycle"], ...], Listed] = (
+        "fills",
+        "protections",
+        "disconnects",
+        "errors",
+        "lifecycle",
+    )
 
 
-class StrategyConfig(_Part):
+class StrategyConfig(Part):
     """One strategy with its data, models, broker and limits: the same file runs in a backtest and live."""
 
     name: Annotated[str, AfterValidator(_name)]
     strategy: Annotated[str, Field(min_length=1)]
     params: dict[str, Any] = Field(default_factory=dict)
-    symbols: Annotated[
-        tuple[Annotated[str, AfterValidator(_symbol)], ...], BeforeValidator(_tuple), Field(min_length=1)
-    ]
-    timeframe: Annotated[str, AfterValidator(_timeframe)]
+    symbols: Annotated[tuple[Symbol, ...], Listed, Field(min_length=1)]
+    timeframe: Timeframe
     data: Annotated[DataSettings, BeforeValidator(_data)] = Field(default_factory=DataSettings)
     models: dict[str, Annotated[ModelRole, BeforeValidator(_role)]] = Field(default_factory=dict)
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
