@@ -13,6 +13,7 @@ import numpy as np
 
 from bot.backtest.cerebro import FastCerebro
 from bot.backtest.feed import CandleFeed
+from bot.binding import BoundModel, bind_models, settle_model
 from bot.broker.fees import FeeSchedule
 from bot.broker.rules import ExchangeRules
 from bot.broker.spot import SpotBroker
@@ -21,9 +22,6 @@ from bot.market.store import StoredSeries
 from bot.roles import check_roles, check_states
 from bot.series import check_series, cut_series, exchange_rules, read_series
 from bot.strategy_choice import choose_strategy, history_bars
-from ml.engines import open_bundle, open_engine
-from registry.errors import ModelNotFound, NoChampion, RegistryError
-from registry.store import PredictionModelRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,33 +31,8 @@ if TYPE_CHECKING:
     from bot.home import Home
     from ml.cache import PredictionCache
     from ml.candles import Candles
-    from ml.engine import PredictionEngine
-    from registry.model import StrategyModel
-    from registry.names import ModelReference
 
 __all__ = ["Assembly", "BoundModel", "Choice", "assemble_backtest", "bind_models", "choose", "join"]
-
-
-@dataclass(frozen=True)
-class BoundModel:
-    """A role of the strategy and what plays it.
-
-    Attributes
-    ----------
-    role
-        As the config names it.
-    reference
-        What the config asked for, with the feed's symbol filled in.
-    model
-        The bundle; None where there is no champion.
-    engine
-        What the strategy gets.
-    """
-
-    role: str
-    reference: ModelReference
-    model: StrategyModel | None
-    engine: PredictionEngine
 
 
 @dataclass(frozen=True)
@@ -127,10 +100,13 @@ class Assembly:
         return int(np.searchsorted(self.candles.open_ms, self.trade_from_ms))
 
     @property
-    def trained_until_ms(self) -> int | None:
-        """Close of the last candle that the training of any bound model saw; None without a model."""
-        ends = [bound.engine.trained_until_ms for bound in self.models]
-        return max((end for end in ends if end is not None), default=None)
+    def out_of_sample_row(self) -> int:
+        """Position of the first bar from which on none was seen by the training of a model that answers it.
+
+        It is 0 where none was seen, also without a model, and the number of bars where the last one was.
+        """
+        times = self.candles.open_ms
+        return max((bound.engine.unseen_from(times) for bound in self.models), default=0)
 
 
 def assemble_backtest(
@@ -160,14 +136,12 @@ def assemble_backtest(
         When a role asks for the champion and no version was promoted; the message names the ways on.
     """
     config = file.config
-    choice = choose(file, symbol, home, None if callable(cache) else cache)
+    choice = choose(file, symbol, home)
     engines = [bound.engine for bound in choice.models]
     whole = attach_for(read_series(file, symbol, home), engines, home.candles)
     series, trade_from_ms = cut_series(file, whole, choice.history)
-    if callable(cache):
-        opened = cache()
-        models = tuple(replace(bound, engine=open_engine(bound.model, cache=opened)) for bound in choice.models)
-        choice = replace(choice, models=models)
+    opened = cache() if callable(cache) else cache
+    choice = replace(choice, models=tuple(settle_model(bound, series.candles, opened) for bound in choice.models))
     rules = exchange_rules(config, series.rules)
     broker = SpotBroker(
         rules=rules,
@@ -258,66 +232,4 @@ def join(
         strategy=strategy,
         cerebro=cerebro,
         broker=broker,
-    )
-
-
-def bind_models(
-    file: ConfigFile,
-    symbol: str,
-    home: Home,
-    cache: PredictionCache | None = None,
-    *,
-    require_champion: bool = True,
-) -> tuple[BoundModel, ...]:
-    """Resolve every role of the config for the feed of one symbol.
-
-    Parameters
-    ----------
-    require_champion
-        False for live trading: a known model without a champion is then a role that answers ``no_model``.
-
-    Raises
-    ------
-    ConfigError
-        When a model is not registered.
-    NoChampion
-        When there is no champion and one is required.
-    InvalidBundle, BrokenModel
-        When the bundle is damaged.
-    """
-    registry = PredictionModelRegistry(home.models, open_bundle)
-    bound = []
-    for role, wanted in file.config.models.items():
-        reference = wanted.reference(symbol)
-        model: StrategyModel | None = None
-        try:
-            model = registry.select_bundle(
-                symbol=reference.symbol,
-                model_type=reference.model_type,
-                timeframe=file.config.timeframe,
-                version=reference.selector,
-            )
-        except NoChampion as error:
-            if require_champion:
-                raise NoChampion(_without_champion(file, role, error)) from None
-        except ModelNotFound as error:
-            raise file.error(("models", role), str(error)) from None
-        except RegistryError as error:
-            raise type(error)(f"{file.error(('models', role), str(error))}") from error
-        bound.append(
-            BoundModel(
-                role, reference, model, open_engine(model, cache=cache, expires_after_ms=wanted.expires_after_ms)
-            )
-        )
-    return tuple(bound)
-
-
-def _without_champion(file: ConfigFile, role: str, error: NoChampion) -> str:
-    wanted = file.config.models[role].model
-    newest = f"{wanted.partition('@')[0]}@newest"
-    found = file.error(("models", role), str(error))
-    return (
-        f"{found}\nThree ways on: write {newest!r} to run the version that was not promoted (marked so in the report); "
-        "train on more bars; or try the built-in market, where there is something to find (bot data synth, then "
-        "bot train model SYNTH)"
     )

@@ -17,6 +17,7 @@ from ml.candles import Candles, format_ms
 from ml.edges import HoldingEdges, holding_edges
 from ml.errors import NotEnoughBars, SchemaMismatch
 from ml.evidence import NO_EVIDENCE, evidence_of_all, evidence_of_newest, newest_rows, newest_window
+from ml.expiry import expiry_of, first_expired
 from ml.features.blocks import block_index, find_blocks, index_start_ms, valid_bars
 from ml.fingerprints import most_candles
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch, Status
@@ -55,7 +56,8 @@ class PredictionEngine:
     cache
         Where predictions are kept; a cache that fails later is left aside with one warning.
     expires_after_ms
-        A bar that closes later than this after ``trained_until_ms`` has status EXPIRED; None means never.
+        A bar that closes later than this after ``trained_until_ms`` has status EXPIRED; None for what the bundle says of
+        itself (``expires_after_ms`` of its metadata), and never where it says nothing.
 
     Raises
     ------
@@ -73,7 +75,7 @@ class PredictionEngine:
         if expires_after_ms is not None and expires_after_ms < 0:
             raise ValueError(f"expires_after_ms may not be negative, got {expires_after_ms}")
         self.model = model
-        self.expires_after_ms = expires_after_ms
+        self.expires_after_ms = expiry_of(model, expires_after_ms)
         self._bundle: BundleRunner | None = None
         self._recall: Recall | None = None
         self._edges: dict[tuple[float, float], HoldingEdges] = {}
@@ -138,6 +140,22 @@ class PredictionEngine:
     def trained_until_ms(self) -> int | None:
         """Close time of the last candle that training saw; None without a model."""
         return None if self.model is None else int(self.model.metadata["trained_until_ms"])
+
+    def unseen_from(self, open_ms: Integers) -> int:
+        """Return the position of the first of some bars from which on none was seen by the training of what answers it.
+
+        Parameters
+        ----------
+        open_ms : int64 array, shape (n,)
+            Open times, increasing.
+
+        Returns
+        -------
+        int
+            0 where no bar was seen, also without a model; n where the last one was.
+        """
+        until = self.trained_until_ms
+        return 0 if until is None else int(np.searchsorted(open_ms, until))
 
     def outcome_ms(self, candles: Candles) -> int:
         """Return when the candle closes that the prediction of the last bar speaks of, milliseconds UTC.
@@ -339,10 +357,7 @@ class PredictionEngine:
 
     def _first_expired(self, candles: Candles) -> int:
         """Return the position of the first bar that closes too long after training."""
-        trained = self.trained_until_ms
-        if self.expires_after_ms is None or trained is None:
-            return len(candles)
-        return int(np.searchsorted(candles.open_ms, trained + self.expires_after_ms - candles.step_ms, side="right"))
+        return first_expired(candles, self.trained_until_ms, self.expires_after_ms)
 
     def _compute(
         self,

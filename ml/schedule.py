@@ -15,6 +15,7 @@ from ml.candles import PRICE_COLUMNS, Candles, format_ms
 from ml.engine import PredictionEngine
 from ml.errors import InvalidParameter, SchemaMismatch
 from ml.predictions import PREDICTION_COLUMNS, Prediction, PredictionBatch
+from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +46,9 @@ class ScheduledEngine(PredictionEngine):
         first time may be None: from the beginning. Before a first time bars have no model.
     timeframe
         Length of the bars, where no engine has a model yet; it is checked when one is deployed.
+    columns
+        Names of the values of the candles that will come, where they are known; else the first candles tell, and an engine
+        that is deployed before may read what those before it read.
 
     Raises
     ------
@@ -56,21 +60,30 @@ class ScheduledEngine(PredictionEngine):
 
     _fixed_horizon = True  # a reader of single predictions may rely on it
 
-    def __init__(self, engines: Sequence[tuple[int | None, PredictionEngine]], *, timeframe: str | None = None) -> None:
+    def __init__(
+        self,
+        engines: Sequence[tuple[int | None, PredictionEngine]],
+        *,
+        timeframe: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(None)
         if not engines:
             raise InvalidParameter("a schedule needs at least one engine")
         self._starts: list[int] = []
         self._engines: list[PredictionEngine] = []
         self._bars_timeframe = timeframe
-        self._held: tuple[str, ...] | None = None  # optional columns of the candles that were answered
+        self._held = None if columns is None else ("open_ms", *columns)  # what the candles have, once it is known
         self._answered_ms = _ALWAYS
         if engines[0][0] is not None:
-            self._append(_ALWAYS, PredictionEngine(None))
+            self._add(_ALWAYS, PredictionEngine(None))
         for place, (from_ms, engine) in enumerate(engines):
             if from_ms is None and place:
                 raise InvalidParameter("only the first engine of a schedule may answer from the beginning")
-            self._append(_ALWAYS if from_ms is None else from_ms, engine)
+            start = _ALWAYS if from_ms is None else from_ms
+            # candles that are not known yet may have what any of the engines reads
+            self._refuse(start, engine, known_columns=columns is not None)
+            self._add(start, engine)
 
     @property
     def engines(self) -> tuple[tuple[int | None, PredictionEngine], ...]:
@@ -138,7 +151,7 @@ class ScheduledEngine(PredictionEngine):
             Open time of the first bar that it answers, milliseconds UTC.
         engine
             Of the same timeframe and horizon. It must state what the engines before it state, and read no column that the
-            candles lack.
+            candles lack. One without a model takes over from any: bars have no model then.
 
         Raises
         ------
@@ -147,18 +160,30 @@ class ScheduledEngine(PredictionEngine):
         SchemaMismatch
             When the engine cannot take over; the message names every difference.
         """
+        self.check(from_ms, engine)
+        self._add(from_ms, engine)
+
+    def check(self, from_ms: int, engine: PredictionEngine) -> None:
+        """Raise what `deploy` would raise, and change nothing: for who writes it down before it counts."""
         if from_ms <= self._answered_ms:
             raise InvalidParameter(
                 f"{engine.name} cannot answer from {format_ms(from_ms)}: the bars up to {format_ms(self._answered_ms)} are "
                 "answered already; deploy it from the bar after"
             )
-        if engine.model is None:
-            raise SchemaMismatch("an engine without a model cannot take over: leave the one that is in force")
-        self._append(from_ms, engine)
+        self._refuse(from_ms, engine)
 
     def engine_at(self, open_ms: int) -> PredictionEngine:
         """Return the engine in force at the bar of an open time."""
         return self._engines[bisect_right(self._starts, open_ms) - 1]
+
+    def parts(self, open_ms: Integers) -> Iterator[tuple[PredictionEngine, int, int]]:
+        """Yield the engines in force at some increasing open times, each with the positions of its bars."""
+        borders = np.searchsorted(open_ms, np.array([*self._starts[1:], np.iinfo(np.int64).max])).tolist()
+        lo = 0
+        for engine, hi in zip(self._engines, borders, strict=True):
+            if hi > lo:
+                yield engine, lo, hi
+            lo = max(lo, hi)
 
     def outcome_ms(self, candles: Candles) -> int:
         """Return when the candle closes that the prediction of the last bar speaks of; see ``PredictionEngine``."""
@@ -226,25 +251,44 @@ class ScheduledEngine(PredictionEngine):
             Lower bounds of the mean gross return of a holding, fractions; NaN where nothing is known.
         """
         bounds = np.full(len(open_ms), np.nan)
-        for engine, lo, hi in self._parts(open_ms):
+        for engine, lo, hi in self.parts(open_ms):
             bounds[lo:hi] = engine.holding_edges(enter, exit).at(p_up[lo:hi])
         return bounds
 
-    def _append(self, from_ms: int, engine: PredictionEngine) -> None:
-        """Add an engine to the end when it can take over."""
+    def unseen_from(self, open_ms: Integers) -> int:
+        """Return the position from which on no bar was seen by the version that answers it; see ``PredictionEngine``.
+
+        A version that takes over later than the first is asked at the close of a bar: what came before that close it may
+        know, so the bar at whose close its training ended is none that it saw.
+        """
+        unseen = 0
+        for engine, lo, hi in self.parts(open_ms):
+            until = engine.trained_until_ms
+            if until is None:
+                continue
+            took_over = bisect_right(self._starts, int(open_ms[lo])) > 1
+            step = timeframe_ms(str(self.timeframe)) if took_over else 0
+            seen = lo + int(np.searchsorted(open_ms[lo:hi], until - step))
+            unseen = seen if seen > lo else unseen
+        return unseen
+
+    def _add(self, from_ms: int, engine: PredictionEngine) -> None:
+        self._starts.append(from_ms)
+        self._engines.append(engine)
+        self.model = engine.model
+
+    def _refuse(self, from_ms: int, engine: PredictionEngine, *, known_columns: bool = True) -> None:
+        """Raise when an engine cannot be added to the end."""
         if self._starts and from_ms < self._starts[-1]:
             raise InvalidParameter(
                 f"{engine.name} cannot answer from {format_ms(from_ms)}: {self._engines[-1].name} answers from "
                 f"{format_ms(self._starts[-1])}, and engines come in order"
             )
         if engine.model is not None:
-            differences = list(self._differences(engine))
+            differences = [*self._differences(engine), *(self._lacks(engine) if known_columns else ())]
             if differences:
                 before = next((known.name for known in reversed([*self._known()])), "no model")
                 raise SchemaMismatch(f"{engine.name} cannot take over from {before}: it {', '.join(differences)}")
-        self._starts.append(from_ms)
-        self._engines.append(engine)
-        self.model = engine.model
 
     def _differences(self, engine: PredictionEngine) -> Iterator[str]:
         """Say what keeps an engine from answering later bars."""
@@ -255,6 +299,9 @@ class ScheduledEngine(PredictionEngine):
         missing = [name for name in self.states if name not in engine.states]
         if missing:
             yield f"does not state {' and '.join(missing)}"
+
+    def _lacks(self, engine: PredictionEngine) -> Iterator[str]:
+        """Say which columns an engine reads that the candles lack; as long as these are unknown, that no engine reads."""
         held = (*PRICE_COLUMNS, *(self._held if self._held is not None else self.columns))
         wanted = [name for member in _members(engine) for name in member.columns]
         lacking = [name for name in dict.fromkeys(wanted) if name not in held]
@@ -282,19 +329,10 @@ class ScheduledEngine(PredictionEngine):
                 self._bars_timeframe = candles.timeframe
                 self._held = ("open_ms", *candles.columns)
 
-    def _parts(self, open_ms: Integers) -> Iterator[tuple[PredictionEngine, int, int]]:
-        """Return the engines in force at some increasing times, with the positions of their bars."""
-        borders = np.searchsorted(open_ms, np.array([*self._starts[1:], np.iinfo(np.int64).max])).tolist()
-        lo = 0
-        for engine, hi in zip(self._engines, borders, strict=True):
-            if hi > lo:
-                yield engine, lo, hi
-            lo = max(lo, hi)
-
     def _shares(self, candles: Candles) -> Iterator[tuple[PredictionEngine, int, int, Candles]]:
         """Return each engine with the positions of its bars and candles that end with them and suffice."""
         self._note(candles)
-        for engine, lo, hi in self._parts(candles.open_ms):
+        for engine, lo, hi in self.parts(candles.open_ms):
             first = max(0, lo + 1 - max(1, engine.window_bars))
             yield engine, lo, hi, candles.slice(first, hi) if hi - first < len(candles) else candles
 
@@ -303,6 +341,7 @@ def schedule_engines(
     engines: Sequence[tuple[int | None, PredictionEngine]],
     *,
     timeframe: str | None = None,
+    columns: Sequence[str] | None = None,
     paths: bool | None = None,
     fixed_horizon: bool = False,
 ) -> ScheduledEngine:
@@ -310,7 +349,7 @@ def schedule_engines(
 
     Parameters
     ----------
-    engines, timeframe
+    engines, timeframe, columns
         As ``ScheduledEngine``.
     paths
         Whether models of paths are meant; told by the engines unless given, which those without a model cannot.
@@ -325,8 +364,8 @@ def schedule_engines(
     if any(hasattr(engine, "summaries") for _, engine in engines) if paths is None else paths:
         from ml.paths.schedule import ScheduledPathEngine
 
-        return ScheduledPathEngine(engines, timeframe=timeframe, fixed_horizon=fixed_horizon)
-    return ScheduledEngine(engines, timeframe=timeframe)
+        return ScheduledPathEngine(engines, timeframe=timeframe, columns=columns, fixed_horizon=fixed_horizon)
+    return ScheduledEngine(engines, timeframe=timeframe, columns=columns)
 
 
 def _members(engine: PredictionEngine) -> tuple[PredictionEngine, ...]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from bot.version import code_version
 from ml.candles import format_ms
 from ml.predictions import Status
+from ml.schedule import ScheduledEngine
 
 if TYPE_CHECKING:
     from bot.assembly import Assembly, BoundModel
     from bot.backtest.run import BacktestRun
 
-__all__ = ["result_document", "run_id"]
+__all__ = ["model_versions", "result_document", "run_id"]
 
 _TABLES = ("reliability",)  # long tables that are drawn, not compared
 
@@ -88,7 +89,7 @@ def _inputs(assembly: Assembly) -> dict[str, Any]:
         "symbol": assembly.symbol,
         "data": {"exchange": series.exchange, "origin": series.origin, "digest": series.digest},
         "rules": assembly.rules.to_dict(),
-        "models": [_model(bound) for bound in assembly.models],
+        "models": [_model(bound, assembly) for bound in assembly.models],
         "seeds": {
             "market": None if synth is None else synth.seed,
             "models": {
@@ -113,11 +114,15 @@ def _strategy_code(assembly: Assembly) -> str | None:
         return None
 
 
-def _model(bound: BoundModel) -> dict[str, Any]:
-    """Return what plays a role; its version is None where there is no champion."""
+def _model(bound: BoundModel, assembly: Assembly) -> dict[str, Any]:
+    """Return what plays a role; its version is None where there is no champion.
+
+    Of ``@as-of`` it is the last champion of the run, and ``versions`` has them all.
+    """
     model = bound.model
+    versions = {"versions": model_versions(bound, assembly)} if isinstance(bound.engine, ScheduledEngine) else {}
     if model is None:
-        return {"role": bound.role, "reference": str(bound.reference), "version": None, "promoted": False}
+        return {"role": bound.role, "reference": str(bound.reference), "version": None, "promoted": False, **versions}
     trained_until = int(model.metadata["trained_until_ms"])
     return {
         "role": bound.role,
@@ -133,7 +138,32 @@ def _model(bound: BoundModel) -> dict[str, Any]:
         "horizon": bound.engine.horizon,
         "trained_until": format_ms(trained_until),
         "trained_until_ms": trained_until,
+        **versions,
     }
+
+
+def model_versions(bound: BoundModel, assembly: Assembly) -> list[dict[str, Any]]:
+    """Return which version answered from which bar on, of a role whose model changes with time; bars that may trade only.
+
+    Each has ``from`` (the first bar's open time), ``bars``, ``version`` and ``digest`` (None without a model), and
+    ``trained_until``.
+    """
+    times = assembly.candles.open_ms[assembly.first_row :]
+    schedule: Any = bound.engine
+    found = []
+    for engine, lo, hi in schedule.parts(times):
+        model = engine.model
+        until = engine.trained_until_ms
+        found.append(
+            {
+                "from": format_ms(int(times[lo])),
+                "bars": hi - lo,
+                "version": None if model is None else model.version_id,
+                "digest": engine.digest,
+                "trained_until": None if until is None else format_ms(until),
+            }
+        )
+    return found
 
 
 def _statuses(codes: list[int]) -> dict[str, int]:

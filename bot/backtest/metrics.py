@@ -7,6 +7,7 @@ during that bar was decided before. An undefined figure is NaN here and null in 
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ __all__ = [
     "PREDICTION_FIGURES",
     "account_figures",
     "bars_per_year",
+    "joined_forecasts",
     "max_drawdown",
     "prediction_figures",
     "score_forecasts",
@@ -199,6 +201,14 @@ def score_forecasts(
         base_rate=np.full(int(scored.sum()), baselines.base_rate),
         last_sign_p=baselines.last_sign_probability(past[scored]),
     )
+
+
+def joined_forecasts(parts: Sequence[Forecasts]) -> Forecasts:
+    """Return forecasts that follow each other in time as one."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [field.name for field in fields(Forecasts)]
+    return Forecasts(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def prediction_figures(forecasts: Forecasts | None) -> dict[str, Any]:

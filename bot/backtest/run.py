@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bot.backtest.metrics import account_figures, prediction_figures, score_forecasts, training_baselines
+from bot.backtest.metrics import (
+    account_figures,
+    joined_forecasts,
+    prediction_figures,
+    score_forecasts,
+    training_baselines,
+)
 from bot.backtest.rebuild import Curves, RoundTrip, rebuild_curves, rebuild_trades, slippage_paid
 from bot.errors import BotError
 from indicators.lines import line_values
@@ -18,13 +24,20 @@ from indicators.prediction import MLPrediction
 from ml.baselines import Baselines
 from ml.features.blocks import block_index
 from ml.predictions import PREDICTION_COLUMNS, PredictionBatch
+from ml.schedule import ScheduledEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    import numpy.typing as npt
 
     from bot.assembly import Assembly, BoundModel
     from bot.broker.records import Fill, Rejection
+    from ml.candles import Candles
+    from ml.engine import PredictionEngine
     from ml.evaluation import Forecasts
+
+    Integers = npt.NDArray[np.int64]
 
 __all__ = ["BacktestRun", "run_backtest"]
 
@@ -44,7 +57,7 @@ class BacktestRun:
     trades, fills, rejections
         In time order; orders refused before the first bar that may trade are left out.
     out_of_sample_row : int
-        First row that no model and no label of its training saw; n where there is none.
+        First row from which on no bar was seen by the training of the version that answers it; n where there is none.
     figures : dict
         ``out_of_sample``, ``in_sample`` and ``all``: the figures of each, NaN where undefined.
     forecasts : Forecasts or None
@@ -106,8 +119,7 @@ def run_backtest(
     lot = float(assembly.rules.lot_step or 0)
     curves = rebuild_curves(traded, broker.fills, cash, lot)
     trades = rebuild_trades(traded, broker.fills, cash, lot)
-    until = assembly.trained_until_ms
-    out_row = 0 if until is None else int(np.searchsorted(traded.open_ms, until))
+    out_row = max(0, assembly.out_of_sample_row - first)
     predicted = {bound.role: _predictions(strategy, bound, assembly) for bound in assembly.models}
     segments = {
         "out_of_sample": slice(out_row, len(traded)),
@@ -179,14 +191,43 @@ def _scorer(assembly: Assembly, predicted: Mapping[str, PredictionBatch]) -> Cal
     bound = assembly.models[0] if assembly.models else None
     if bound is None or bound.model is None:
         return lambda _rows: None
-    candles, horizon, batch = assembly.candles, bound.engine.horizon, predicted[bound.role]
-    index = block_index(candles, str(bound.model.feature_schema.get("index", "calendar")))
-    kept = bound.model.metrics.get("baselines")
+    candles, batch = assembly.candles, predicted[bound.role]
+    parts = [
+        (lo, hi, engine.horizon, *_baselines(engine, candles))
+        for engine, lo, hi in _parts(bound.engine, candles)
+        if engine.model is not None
+    ]
+    if not parts:
+        return lambda _rows: None
+
+    def score(rows: slice) -> Forecasts | None:
+        """Score each version's bars against the baselines of its own training."""
+        inside = [part for part in parts if max(rows.start, part[0]) < min(rows.stop, part[1])]
+        return joined_forecasts(
+            [
+                score_forecasts(
+                    candles, batch, horizon, slice(max(rows.start, lo), min(rows.stop, hi)), baselines, index
+                )
+                for lo, hi, horizon, baselines, index in inside or parts[:1]
+            ]
+        )
+
+    return score
+
+
+def _parts(engine: PredictionEngine, candles: Candles) -> Iterable[tuple[PredictionEngine, int, int]]:
+    """Return the versions that answer some candles, with the positions of their bars."""
+    return engine.parts(candles.open_ms) if isinstance(engine, ScheduledEngine) else [(engine, 0, len(candles))]
+
+
+def _baselines(engine: PredictionEngine, candles: Candles) -> tuple[Baselines, Integers]:
+    """Return what the training rows of a version said without any feature, and how it counts bars."""
+    model: Any = engine.model
+    index = block_index(candles, str(model.feature_schema.get("index", "calendar")))
+    kept = model.metrics.get("baselines")
     if isinstance(kept, dict) and all(field.name in kept for field in fields(Baselines)):
-        baselines = Baselines(**{field.name: kept[field.name] for field in fields(Baselines)})
-    else:
-        baselines = training_baselines(candles, horizon, bound.engine.trained_until_ms, index)
-    return lambda rows: score_forecasts(candles, batch, horizon, rows, baselines, index)
+        return Baselines(**{field.name: kept[field.name] for field in fields(Baselines)}), index
+    return training_baselines(candles, engine.horizon, engine.trained_until_ms, index), index
 
 
 def _summary(strategy: Any) -> dict[str, Any]:
@@ -213,9 +254,12 @@ def _edge(
     if rule is None or rule.needed is None or bound is None:
         return None
     edges = bound.engine.holding_edges(rule.enter, rule.exit)
-    p_up = predicted[bound.role].column("p_up")[out_row:]
+    p_up, times = predicted[bound.role].column("p_up")[out_row:], assembly.candles.open_ms[out_row:]
     wanting = p_up >= rule.enter
-    reaching = wanting & (edges.at(p_up) > rule.needed)
+    bounds = edges.at(p_up)
+    if isinstance(bound.engine, ScheduledEngine):
+        bounds = bound.engine.edge_bounds(times, p_up, rule.enter, rule.exit)
+    reaching = wanting & (bounds > rule.needed)
     return {
         "needed": float(rule.needed),
         "bars_wanting_in": int(wanting.sum()),

@@ -26,13 +26,12 @@ from bot.cli.output import Report
 from bot.errors import BotError, UsageError
 from bot.home import Home
 from registry.errors import suggestion
-from registry.names import normalise_symbol, parse_reference
+from registry.names import AS_OF, NO_MODEL, ModelReference, normalise_symbol, parse_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.live.status import LiveStatus
-    from registry.names import ModelReference
 
 __all__ = ["deploy_model", "list_models", "train"]
 
@@ -64,7 +63,10 @@ def list_models(bot: BotOption = None, home: HomeOption = None, as_json: JsonOpt
 def deploy_model(
     role: RoleArgument,
     reference: Annotated[
-        str, typer.Argument(metavar="REFERENCE", help="SYMBOL/TYPE@latest, @newest or @VERSION; {symbol} for each.")
+        str,
+        typer.Argument(
+            metavar="REFERENCE", help="SYMBOL/TYPE@latest, @newest or @VERSION, {symbol} for each; or none."
+        ),
     ],
     bot: BotOption = None,
     wait: WaitOption = 30.0,
@@ -74,7 +76,8 @@ def deploy_model(
 ) -> None:
     """Give a role of the bot another model.
 
-    It takes effect between two bars, never inside one.
+    It takes effect between two bars, never inside one. ``none`` takes the model away: nothing is opened from the next bar on,
+    and open positions keep their stops (or are closed, by ``risk: {on_no_model: close}``).
     """
     report = Report(as_json=as_json)
     with open_state(home) as state:
@@ -158,9 +161,20 @@ def _versions(words: LiveStatus, role: str, text: str, home: Home) -> dict[str, 
     """Return which version the reference names for each symbol that it is meant for, checked against the registry."""
     registry = open_registry(home.models)
     found = {}
+    if text.strip() == NO_MODEL:
+        for symbol in [each.symbol for each in words.symbols]:
+            played = _bound_model(words, role, symbol)
+            found[symbol] = str(ModelReference(played.symbol, played.model_type, NO_MODEL))
+        return found
     for symbol in _meant(words, role, text):
         reference = text.replace("{symbol}", symbol)
-        selector = parse_reference(reference).selector
+        wanted = parse_reference(reference)
+        selector = wanted.selector
+        if selector == NO_MODEL:
+            found[symbol] = str(wanted)
+            continue
+        if selector == AS_OF:  # now is now
+            reference = str(ModelReference(wanted.symbol, wanted.model_type, "latest"))
         if selector == "newest" and words.mode == "real":
             raise UsageError(f"{words.bot} trades real money and takes no @newest: name a version, or promote it first")
         model = select_reference(registry, reference, words.timeframe)

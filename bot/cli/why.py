@@ -155,8 +155,8 @@ def find_row(folder: Path, time: str, home: Home, *, anyway: bool = False) -> tu
         _refuse(differences, anyway=anyway)
     if not rows:
         raise UsageError(f"{folder.name}: the strategy was not asked at the bar of {time}")
-    until = assembly.trained_until_ms
-    return {**rows[0].to_dict(), "in_sample": until is not None and bar < until}, differences
+    unseen = assembly.candles.open_ms[assembly.out_of_sample_row :]
+    return {**rows[0].to_dict(), "in_sample": not len(unseen) or bar < int(unseen[0])}, differences
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -214,7 +214,9 @@ def _config(document: Mapping[str, Any], folder: Path, last_ms: int | None) -> C
 
     config = json.loads(json.dumps(document["config"]))
     for role, model in document["models"].items():
-        if model.get("version") is not None:
+        if (
+            model.get("version") is not None and "versions" not in model
+        ):  # the champions of the past stand in the ledger
             config["models"][role]["model"] = f"{model['symbol']}/{model['type']}@{model['version']}"
     if last_ms is not None:
         config["data"]["end"] = format_ms(last_ms + timeframe_ms(document["timeframe"]))
@@ -249,7 +251,14 @@ def _differences(document: Mapping[str, Any], assembly: Assembly) -> list[str]:
     if assembly.rules.to_dict() != document["rules"]:
         found.append(f"the exchange's rules ({document['rules']} then, {assembly.rules.to_dict()} now)")
     for bound in assembly.models:
-        then, now = document["models"].get(bound.role, {}).get("digest"), bound.engine.digest
+        recorded = document["models"].get(bound.role, {})
+        if "versions" in recorded:
+            from bot.backtest.document import model_versions
+
+            if recorded["versions"] != model_versions(bound, assembly):
+                found.append(f"the champions of the past of the role {bound.role}")
+            continue
+        then, now = recorded.get("digest"), bound.engine.digest
         if then != now:
             words = [text[:12] if text else "none" for text in (then, now)]
             found.append(f"the model of the role {bound.role} (digest {words[0]} then, {words[1]} now)")

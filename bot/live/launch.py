@@ -13,6 +13,7 @@ from bot.live.account_lock import account_lock, bot_lock
 from bot.live.answers import AccessDenied, NoAnswer, Refused
 from bot.live.checks import Check, account_checks, market_checks, require
 from bot.live.client import KEY_VARIABLES, Keys, check_exchange
+from bot.live.following import note_followers
 from bot.live.journal_rows import set_baseline
 from bot.live.opening import choose_all, open_run, plan_run
 from bot.live.reconcile import accepted_baseline, account_problems
@@ -99,6 +100,7 @@ def launched(
             opened = open_run(file, home, state, venue, choices=choices, now_ms=_now_ms, new_run=new_run)
             for note in opened.notes:
                 tell(note)
+            note_followers(state, file)
             run = LiveRun(file, home, state, venue, opened, on_alert=on_alert)
             run.prepare()
             if venue.trades:

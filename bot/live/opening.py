@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from bot.assembly import BoundModel, Choice, choose
+from bot.assembly import Choice, choose
 from bot.errors import UsageError
 from bot.exchange.opening import quote_of
 from bot.live.answers import NoAnswer
+from bot.live.following import catch_up
 from bot.live.journal import Journal
 from bot.live.journal_rows import RunRow, begin_run, end_run
+from bot.live.versions import note_first_models, pinned_choices, scheduled_choices
 from bot.market.side_series import attach_to
 from bot.version import code_version
-from ml.engines import open_bundle, open_engine
-from ml.schedule import schedule_engines
-from registry.store import PredictionModelRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,17 +27,13 @@ if TYPE_CHECKING:
     from bot.live.venue import Venue
     from bot.state import StateDatabase
     from ml.cache import PredictionCache
-    from ml.engine import PredictionEngine
 
 __all__ = [
     "OpenedRun",
     "RunPlan",
     "choose_all",
     "held_by",
-    "note_model",
     "open_run",
-    "open_version",
-    "pinned_choices",
     "plan_run",
     "run_differences",
 ]
@@ -126,15 +121,18 @@ def open_run(
     found = plan.earlier
     if found is not None and plan.continues:
         journal = Journal(state, found)
-        return OpenedRun(found, journal, pinned_choices(state, home, found, choices, cache, notes), False, tuple(notes))
+        pinned = pinned_choices(state, home, found, choices, cache)
+        notes += catch_up(file, home, state, found.run_id, pinned, choices)
+        return OpenedRun(found, journal, pinned, False, tuple(notes))
     run, series = _new(file, home, venue, choices, plan.cash, now_ms())
     with state.transaction():  # the cash of the earlier run is not lost between the two
         if found is not None:
             end_run(state, found.run_id, run.started_ms)
             notes.append("the earlier run is closed; this one begins with its cash")
         begin_run(state, run, series)
-        _note_models(state, run, choices)
-    return OpenedRun(run, Journal(state, run), _scheduled(choices), True, tuple(notes))
+        note_first_models(state, run, choices)
+    scheduled = scheduled_choices(choices, file.config.timeframe)
+    return OpenedRun(run, Journal(state, run), scheduled, True, tuple(notes))
 
 
 def plan_run(file: ConfigFile, state: StateDatabase, mode: str, exchange: str, *, new_run: bool = False) -> RunPlan:
@@ -162,15 +160,22 @@ def plan_run(file: ConfigFile, state: StateDatabase, mode: str, exchange: str, *
     return RunPlan(found, False, _cash_after(state, found, changed, cash))
 
 
-def choose_all(file: ConfigFile, home: Home, cache: PredictionCache | None = None) -> dict[str, Choice]:
+def choose_all(
+    file: ConfigFile, home: Home, cache: PredictionCache | None = None, *, past: bool = False
+) -> dict[str, Choice]:
     """Return the strategy and models of every symbol of a config; a known model without a champion is no error.
+
+    Parameters
+    ----------
+    past
+        Whether the bars are those of a backtest: ``@as-of`` is then the champion of each bar, not that of now.
 
     Raises
     ------
     ConfigError
         When the config's names do not resolve.
     """
-    return {symbol: choose(file, symbol, home, cache, require_champion=False) for symbol in file.config.symbols}
+    return {symbol: choose(file, symbol, home, cache, require_champion=past) for symbol in file.config.symbols}
 
 
 def run_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -179,7 +184,7 @@ def run_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     old, new = dict(_flat(before)), dict(_flat(now))
     for name in sorted(old.keys() | new.keys()):
         part, _, rest = name.partition(".")
-        if rest.partition(".")[0] in _FREE.get(part, ()):
+        if rest.partition(".")[0] in _FREE.get(part, ()) or (part == "models" and name.endswith(".follow")):
             continue
         if old.get(name) != new.get(name):
             found.append(f"{name}: {old.get(name)} became {new.get(name)}")
@@ -256,80 +261,3 @@ def _new(
     run_id = hashlib.sha256(text.encode()).hexdigest()
     run = RunRow(run_id, config.name, now_ms, None, venue.mode, venue.exchange, inputs, cash, baseline)
     return run, series
-
-
-def _note_models(state: StateDatabase, run: RunRow, choices: dict[str, Choice]) -> None:
-    for symbol, choice in choices.items():
-        for bound in choice.models:
-            if bound.model is not None:
-                note_model(state, run.run_id, symbol, bound.role, 0, bound.model)
-
-
-def note_model(state: StateDatabase, run_id: str, symbol: str, role: str, from_ms: int, model: Any) -> None:
-    """Write down which version answers a role from a bar on; 0 for from the beginning."""
-    state.execute(
-        "INSERT INTO live_models (run_id, symbol, role, from_ms, version, digest) VALUES (?, ?, ?, ?, ?, ?)",
-        (run_id, symbol, role, from_ms, f"{model.symbol}/{model.model_type}@{model.version_id}", model.digest),
-    )
-
-
-def _scheduled(choices: dict[str, Choice]) -> dict[str, Choice]:
-    """Return the choices with engines that another version may take over from."""
-    return {
-        symbol: replace(choice, models=tuple(_schedule(bound, [(None, bound.engine)]) for bound in choice.models))
-        for symbol, choice in choices.items()
-    }
-
-
-def _schedule(bound: BoundModel, engines: list[tuple[int | None, PredictionEngine]]) -> BoundModel:
-    return replace(bound, engine=schedule_engines(engines))
-
-
-def pinned_choices(
-    state: StateDatabase,
-    home: Home,
-    run: RunRow,
-    choices: dict[str, Choice],
-    cache: PredictionCache | None,
-    notes: list[str],
-) -> dict[str, Choice]:
-    """Return the choices with the versions that the run has used, whatever was promoted since."""
-    registry = PredictionModelRegistry(home.models, open_bundle)
-    found = {}
-    for symbol, choice in choices.items():
-        models = []
-        for bound in choice.models:
-            rows = state.rows(
-                "SELECT from_ms, version, digest FROM live_models WHERE run_id = ? AND symbol = ? AND role = ? "
-                "ORDER BY from_ms",
-                (run.run_id, symbol, bound.role),
-            )
-            if not rows:
-                models.append(_schedule(bound, [(None, open_engine(None))]))
-                continue
-            engines: list[tuple[int | None, PredictionEngine]] = []
-            newest = None
-            for row in rows:
-                newest = open_version(registry, str(row["version"]), file_timeframe=run.inputs["config"]["timeframe"])
-                if newest.digest != row["digest"]:
-                    raise UsageError(f"{row['version']} is not the bundle that the run used: its digest has changed")
-                engine = open_engine(newest, cache=cache, expires_after_ms=bound.engine.expires_after_ms)
-                engines.append((int(row["from_ms"]) or None, engine))
-            if bound.model is not None and newest is not None and bound.model.digest != newest.digest:
-                notes.append(
-                    f"{symbol}: the run goes on with {newest}; {bound.model} is what {bound.reference} means now "
-                    f"(bot live-control deploy-model {bound.role} {bound.reference})"
-                )
-            models.append(_schedule(replace(bound, model=newest), engines))
-        found[symbol] = replace(choice, models=tuple(models))
-    return found
-
-
-def open_version(registry: PredictionModelRegistry, reference: str, *, file_timeframe: str) -> Any:
-    """Return a version by its full name, ``SYMBOL/TYPE@VERSION``."""
-    from registry.names import parse_reference
-
-    wanted = parse_reference(reference)
-    return registry.select_bundle(
-        symbol=wanted.symbol, model_type=wanted.model_type, timeframe=file_timeframe, version=wanted.selector
-    )

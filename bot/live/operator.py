@@ -6,17 +6,22 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bot.live.dry import DryRunBroker
+from bot.live.following import Turn, first_bar_ms, next_turn
 from bot.live.kill_switch import KillSwitch
-from bot.live.opening import held_by, note_model, open_version
+from bot.live.opening import held_by
 from bot.live.reconcile import account_problems
+from bot.live.versions import open_version, put_in_force
 from ml.engines import open_bundle, open_engine
 from registry.names import timeframe_ms
 from registry.store import PredictionModelRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bot.binding import BoundModel
     from bot.live.control import Command, Control
     from bot.live.runner import LiveRun
     from bot.state import StateDatabase
@@ -77,28 +82,65 @@ class Operator:
         return self._run.store.desk.close_out(symbol, held, self._run.store.released_ms(symbol), self._run.tag)
 
     def deploy(self, role: str, versions: dict[str, str]) -> str:
-        """Let other versions answer a role from the next bar on; returns what was done."""
+        """Let other versions, or none, answer a role from the next bar on; returns what was done."""
         registry = PredictionModelRegistry(self._run.home.models, open_bundle)
-        expires_after_ms = self._run.file.config.models[role].expires_after_ms
-        opened = {
-            symbol: open_version(registry, text, file_timeframe=self._run.file.config.timeframe)
-            for symbol, text in versions.items()
-        }
+        config = self._run.file.config
+        limit = config.models[role].expires_after_ms
+        turns = {}
+        for symbol, text in versions.items():
+            model = open_version(registry, text, file_timeframe=config.timeframe)
+            turns[symbol] = Turn(open_engine(model, expires_after_ms=limit), None, "" if model else "by command")
+        return self._take_over(role, turns)
+
+    def follow(self, role: str, symbols: Iterable[str], reason: str = "") -> str:
+        """Let the champion of now answer a role from the next bar on, if it does not yet; returns what was done."""
+        home, timeframe = self._run.home, self._run.file.config.timeframe
+        try:
+            found = {symbol: next_turn(home, timeframe, self._bound(symbol, role)) for symbol in symbols}
+            turns = {symbol: turn for symbol, turn in found.items() if turn is not None}
+            if not turns:
+                return f"{role}: the champion answers already"
+            answer = self._take_over(role, turns)
+        except Exception as error:  # whoever sent it does not wait for an answer
+            self._run.on_event("errors", None, f"{role} does not follow the champion: {error}")
+            raise
+        self._run.on_event("lifecycle", None, f"{answer}: {reason}" if reason else answer)
+        return answer
+
+    def look_for_champions(self) -> None:
+        """Let every role that follows the champion look for it, in the operator's own thread; for the start of a run.
+
+        A champion that was promoted while the bot started was told to nobody.
+        """
+        for role, wanted in self._run.file.config.models.items():
+            if wanted.follows:
+                self._worker.submit(self.follow, role, list(self._run.assemblies))
+
+    def _take_over(self, role: str, turns: dict[str, Turn]) -> str:
+        config, settings = self._run.file.config, self._run.venue.settings
 
         def take_over() -> str:
             done = []
-            for symbol, model in opened.items():
-                bound = next(each for each in self._run.assemblies[symbol].models if each.role == role)
-                from_ms = self._run.store.released_ms(symbol) + timeframe_ms(self._run.file.config.timeframe)
-                schedule: Any = bound.engine
-                schedule.deploy(from_ms, open_engine(model, expires_after_ms=expires_after_ms))
-                note_model(self._state, self._run.run.run_id, symbol, role, from_ms, model)
-                done.append(f"{symbol}: {model} answers {role} from the next bar on")
+            for symbol, turn in turns.items():
+                bound = self._bound(symbol, role)
+                from_ms = first_bar_ms(
+                    turn, self._next_ms(symbol), config.timeframe, follows_wall=settings.follows_wall
+                )
+                put_in_force(self._state, self._run.run.run_id, symbol, bound, from_ms, turn.engine)
+                self._run.board.absences[symbol, role] = turn.absence
+                done.append(turn.words(symbol, role))
             return "; ".join(done)
 
         answer = str(self._run.store.call(take_over).result(timeout=60))
         self._run.journal.event("deploy-model", answer, self._run.now_ms())
         return answer
+
+    def _bound(self, symbol: str, role: str) -> BoundModel:
+        return next(each for each in self._run.assemblies[symbol].models if each.role == role)
+
+    def _next_ms(self, symbol: str) -> int:
+        """Return the open time of the next bar that is released."""
+        return self._run.store.released_ms(symbol) + timeframe_ms(self._run.file.config.timeframe)
 
     def obey(self, control: Control, command: Command) -> None:
         """Carry out a command in the operator's own thread, so that the bot goes on telling its state, and answer it."""
@@ -124,7 +166,10 @@ class Operator:
         if command.verb == "close-all":
             return self.close_all("closed by command")
         if command.verb == "deploy-model":
-            return self.deploy(str(command.arguments["role"]), dict(command.arguments["versions"]))
+            role, versions = str(command.arguments["role"]), dict(command.arguments["versions"])
+            if command.arguments.get("follow"):
+                return self.follow(role, versions, str(command.arguments.get("reason", "")))
+            return self.deploy(role, versions)
         self._run.stop("by command")
         return "stopping; resting stops stay on the exchange"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bot.decision_words import reason_words
 from bot.live.guards import average_price
 from bot.live.status import LiveStatus, OpenOrder, RolePrediction, SymbolStatus
-from ml.predictions import PREDICTION_COLUMNS
+from ml.predictions import PREDICTION_COLUMNS, Status
 from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class StatusBoard:
         self._day = -1
         self._day_start = self._last_value = sum(run.run.cash.values())
         self.is_fresh = False
+        self.absences: dict[tuple[str, str], str] = {
+            (symbol, bound.role): bound.absence
+            for symbol, choice in run.opened.choices.items()
+            for bound in choice.models
+        }
 
     def take(self, symbol: str, row: DecisionRow) -> None:
         """Take the newest decision of a symbol; called in its thread."""
@@ -126,7 +131,12 @@ class StatusBoard:
             open_ms=row.open_ms,
             close=row.close,
             predictions=tuple(
-                _said(role, str(bound[role].reference) if role in bound else role, said)
+                _said(
+                    role,
+                    str(bound[role].reference) if role in bound else role,
+                    said,
+                    self.absences.get((symbol, role), ""),
+                )
                 for role, said in row.predictions.items()
             ),
             position=row.position,
@@ -159,12 +169,14 @@ def _action(row: DecisionRow) -> str:
     return "none" if row.decision is None else row.decision.action
 
 
-def _said(role: str, reference: str, said: RecordedPrediction) -> RolePrediction:
+def _said(role: str, reference: str, said: RecordedPrediction, absence: str) -> RolePrediction:
     """Return a prediction as a view shows it."""
     values: dict[str, Any] = dict(zip(PREDICTION_COLUMNS, said.values, strict=True))
     direction = {1.0: "up", -1.0: "down"}.get(values["direction"])
     confidence = values["confidence"]
     detail = ", ".join(f"{name} {values[name]:.4g}" for name in ("risk", "volatility") if not math.isnan(values[name]))
+    if said.status == Status.NO_MODEL.label:
+        detail = absence
     return RolePrediction(
         role=role,
         model=reference,

@@ -164,7 +164,7 @@ class LiveRun:
         BotError
             When the run failed; the message says what of.
         """
-        published = 0.0
+        published, told = 0.0, False
         while not self._stop.wait(_TICK_S):
             for command in control.pending():
                 self.operator.obey(control, command)
@@ -175,6 +175,9 @@ class LiveRun:
                 published = time.monotonic()
                 status = self.board.status(self._state_word())
                 control.publish(status)
+                if not told:  # from now on a new champion is told to us
+                    told = True
+                    self.operator.look_for_champions()
                 show(status)
         self.close()
         failure = self.failure

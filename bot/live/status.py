@@ -72,7 +72,7 @@ class RolePrediction:
     status : str
         ``ok``, or why there is no prediction: ``warming``, ``no_model``, ``expired``, ``out_of_distribution``, ``error``.
     detail : str
-        More in words, such as ``risk 34``.
+        More in words, such as ``risk 34``, or why there is no model.
     """
 
     role: str

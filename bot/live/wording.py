@@ -57,12 +57,15 @@ def signed_percent(fraction: float) -> str:
 
 def prediction_text(prediction: RolePrediction) -> str:
     """Return ``up 57.3 %``, or why there is none."""
+    detail = clean(prediction.detail)
+    if prediction.status == "no_model" and detail:
+        return f"no model ({detail})"
     if prediction.status != "ok":
         return f"none ({prediction.status.replace('_', ' ')})"
     parts = [prediction.direction or ""]
     if prediction.confidence is not None:
         parts.append(f"{100 * prediction.confidence:.1f} %")
-    parts.append(clean(prediction.detail))
+    parts.append(detail)
     return " ".join(part for part in parts if part) or "ok"
 
 

@@ -24,8 +24,8 @@ from bot.live.feed import CCXTFeed, Notice
 from bot.live.journal import Journal
 from bot.live.journal_rows import read_series
 from bot.live.ledger import ReplayDiffers
-from bot.live.opening import pinned_choices
 from bot.live.orders import bot_tag
+from bot.live.versions import pinned_choices
 from bot.market.store import StoredSeries
 from bot.parity.compare import Comparison, Divergence, compare_rows
 from bot.parity.recorded import decision_rows, recorded_symbols
@@ -166,7 +166,7 @@ def replay_run(
         symbol: choose(_with_versions(file, state, run, symbol), symbol, home, require_champion=False)
         for symbol in symbols
     }
-    choices = pinned_choices(state, home, run, found, None, [])
+    choices = pinned_choices(state, home, run, found, None)
     store = ReplayStore(journal, {symbol: _assets(symbol, run, journal) for symbol in symbols})
     compared, unwritten = [], 0
     for number, symbol in enumerate(symbols):

@@ -110,7 +110,7 @@ def run_parity(
     with server, tempfile.TemporaryDirectory(prefix="bot-parity-") as folder:
         with StateDatabase(Path(folder) / "state.db") as state:
             venue = embedded_venue(server, series, lockstep=True)
-            choices = choose_all(file, home)
+            choices = choose_all(file, home, past=True)
             opened = open_run(file, home, state, venue, choices=choices, now_ms=lambda: time.time_ns() // 1_000_000)
             live = LiveRun(file, home, state, venue, opened, last_bar_ms=last_ms)
             live.prepare()

@@ -9,6 +9,7 @@ import numpy as np
 from ml.engine import PredictionEngine
 from ml.ensembles.bundle import OpenEnsemble, open_ensemble
 from ml.evidence import joined
+from ml.expiry import expiry_of
 from ml.predictions import PREDICTION_COLUMNS, PredictionBatch, Status
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class EnsembleEngine(PredictionEngine):
     cache
         Where the members' predictions are kept.
     expires_after_ms
-        Counts from each member's own training: the ensemble expires with the first of them.
+        Counts from each member's own training: the ensemble expires with the first of them. None for what the ensemble's
+        bundle says, or a member's own where that is shorter.
 
     Raises
     ------
@@ -51,14 +53,16 @@ class EnsembleEngine(PredictionEngine):
         cache: PredictionCache | None = None,
         expires_after_ms: int | None = None,
     ) -> None:
-        super().__init__(None, expires_after_ms=expires_after_ms)
+        limit = expiry_of(model, expires_after_ms)
+        super().__init__(None, expires_after_ms=limit)
         self.model = model
         opened = model.runner if model.open_runner is not None else open_ensemble(model)
         if not isinstance(opened, OpenEnsemble):  # the registry was made with an opener of single models
             opened = open_ensemble(model)
         self._ensemble = opened
         self.members = tuple(
-            PredictionEngine(member, cache=cache, expires_after_ms=expires_after_ms) for member in opened.members
+            PredictionEngine(member, cache=cache, expires_after_ms=_shorter(limit, member, expires_after_ms))
+            for member in opened.members
         )
 
     @property
@@ -128,3 +132,9 @@ class EnsembleEngine(PredictionEngine):
         """Return the evidence of every bar; see ``PredictionEngine.evidence_batch``."""
         members = [member.evidence_batch(candles) for member in self.members]
         return [joined(parts) for parts in zip(*members, strict=True)]
+
+
+def _shorter(limit: int | None, member: StrategyModel, stated_ms: int | None) -> int | None:
+    """Return after how long a member may not answer any more: the ensemble's limit or its own, but what a config states."""
+    own = expiry_of(member, stated_ms)
+    return min((each for each in (limit, own) if each is not None), default=None)

@@ -15,6 +15,7 @@ from ml.candles import Candles
 from ml.edges import HoldingEdges, holding_edges
 from ml.engine import PredictionEngine
 from ml.errors import InvalidParameter, NotEnoughBars, SchemaMismatch
+from ml.expiry import expiry_of
 from ml.features.blocks import block_index, find_blocks, index_start_ms, valid_bars
 from ml.fingerprints import most_candles
 from ml.paths.bundle import PathBundle, open_path_runner
@@ -58,7 +59,7 @@ class PathEngine(PredictionEngine):
     cache
         Where numbers of paths are kept; a cache that fails later is left aside with one warning.
     expires_after_ms
-        A bar that closes later than this after ``trained_until_ms`` has status EXPIRED; None means never.
+        As ``PredictionEngine``.
     threads
         Cores to use for many bars; all that the process may use unless given. No bit depends on them.
 
@@ -76,7 +77,7 @@ class PathEngine(PredictionEngine):
         expires_after_ms: int | None = None,
         threads: int | None = None,
     ) -> None:
-        super().__init__(None, expires_after_ms=expires_after_ms)
+        super().__init__(None, expires_after_ms=expiry_of(model, expires_after_ms))
         self.model = model
         opened = model.runner if model.open_runner is not None else open_path_runner(model)
         self._paths: PathBundle = opened if isinstance(opened, PathBundle) else open_path_runner(model)

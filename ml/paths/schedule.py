@@ -31,7 +31,7 @@ class ScheduledPathEngine(ScheduledEngine):
 
     Parameters
     ----------
-    engines, timeframe
+    engines, timeframe, columns
         As ``ScheduledEngine``.
     fixed_horizon
         Whether the last trusted step, of which single predictions speak, must be that of every model: for a reader of single
@@ -48,11 +48,12 @@ class ScheduledPathEngine(ScheduledEngine):
         engines: Sequence[tuple[int | None, PredictionEngine]],
         *,
         timeframe: str | None = None,
+        columns: Sequence[str] | None = None,
         fixed_horizon: bool = False,
     ) -> None:
         self._asked: tuple[int, ...] = ()  # steps that readers chose: every later model must have them
         self._fixed_horizon = fixed_horizon
-        super().__init__(engines, timeframe=timeframe)
+        super().__init__(engines, timeframe=timeframe, columns=columns)
 
     @property
     def steps(self) -> int:
@@ -77,7 +78,7 @@ class ScheduledPathEngine(ScheduledEngine):
         int64 array, shape (n,)
         """
         trusted = np.zeros(len(open_ms), dtype=np.int64)
-        for engine, lo, hi in self._parts(open_ms):
+        for engine, lo, hi in self.parts(open_ms):
             trusted[lo:hi] = self._trusted(engine)
         return trusted
 

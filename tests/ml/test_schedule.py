@@ -151,6 +151,51 @@ def test_deploying_in_the_middle_never_changes_earlier_bars(engines, kind):
         schedule.deploy(border, engines[0])
 
 
+def test_a_time_without_a_model_and_the_model_after_it(engines, kind):
+    candles = candles_for(kind)
+    times = [int(candles.open_ms[row]) for row in (900, 1300, 1300, 1600)]
+    schedule = schedule_engines([(None, engines[0])])
+    schedule.predict_batch(candles.slice(0, 900))
+    for time, engine in zip(
+        times, (PredictionEngine(None), engines[0], PredictionEngine(None), engines[1]), strict=True
+    ):
+        schedule.check(time, engine)
+        schedule.deploy(time, engine)
+        assert schedule.model is engine.model
+    first, second = (engine.predict_batch(candles) for engine in engines)
+    found = schedule.predict_batch(candles)
+    assert_rows(found, (first.values, first.status), slice(0, 900))
+    assert (found.status[900:1600] == Status.NO_MODEL).all()
+    assert np.isnan(found.values[900:1600]).all()
+    assert_rows(found, (second.values, second.status), slice(1600, None))
+    assert schedule.predict_newest(candles.slice(0, 1000))[1] == Status.NO_MODEL
+    assert schedule.evidence(candles.slice(0, 1000)) == ("", "")
+    assert schedule.horizon == engines[1].horizon
+
+
+def test_a_check_changes_nothing(single):
+    schedule = ScheduledEngine([(None, single[0])])
+    schedule.check(HOUR, single[1])
+    assert schedule.engines == ((None, single[0]),)
+    assert schedule.model is single[0].model
+
+
+def test_which_bars_nobody_saw(single):
+    candles = market()
+    end = single[0].trained_until_ms
+    assert end == candles.open_ms[-1] + HOUR
+    times = np.arange(candles.open_ms[0], end + 100 * HOUR, HOUR)
+    count = len(candles)
+    assert single[0].unseen_from(times) == ScheduledEngine([(None, single[0])]).unseen_from(times) == count
+    # a version that takes over at the close at which its training ended saw nothing of what it is asked
+    assert ScheduledEngine([(end - HOUR, single[0])]).unseen_from(times) == 0
+    assert ScheduledEngine([(end - 2 * HOUR, single[0])]).unseen_from(times) == count - 1
+    later = ScheduledEngine([(None, single[0]), (end + 9 * HOUR, single[1])])
+    assert later.unseen_from(times) == count
+    assert ScheduledEngine([(None, PredictionEngine(None))]).unseen_from(times) == 0
+    assert ScheduledEngine([(None, single[0])]).unseen_from(times[:count]) == count
+
+
 def test_the_paths_of_each_bar_are_those_of_the_engine_in_force(paths):
     candles = candles_for("path")
     steps = (1, 5, STEPS)
@@ -241,8 +286,6 @@ def test_what_cannot_take_over_is_refused_with_every_difference(single, tmp_path
     assert "reads sentiment, which the candles lack" in text
     assert schedule.engines == ((None, single[0]),)  # nothing was changed
     assert schedule.model is single[0].model
-    with pytest.raises(SchemaMismatch, match="an engine without a model cannot take over"):
-        schedule.deploy(HOUR, PredictionEngine(None))
     with pytest.raises(SchemaMismatch, match="reads candles of 1d, not 1h"):
         ScheduledEngine([(None, single[0]), (HOUR, days)])
 
@@ -264,6 +307,20 @@ def test_columns_are_those_of_the_candles_once_they_are_known(single):
         else:
             schedule.deploy(after, greedy)
             assert "trades" in schedule.columns
+
+
+def test_a_schedule_that_is_built_anew_takes_what_was_deployed_into_it(single):
+    candles = candles_for("single")
+    greedy = altered(single[1], columns=(*single[1].columns, "sentiment"))
+    pairs = [(None, single[0]), (int(candles.open_ms[1500]), greedy)]
+    for columns in (None, (*candles.columns, "sentiment")):  # unknown, or known to suffice
+        assert "sentiment" in ScheduledEngine(pairs, columns=columns).columns
+    with pytest.raises(SchemaMismatch, match="reads sentiment, which the candles lack"):
+        ScheduledEngine(pairs, columns=tuple(candles.columns))
+    known = ScheduledEngine(pairs[:1], columns=(*candles.columns, "sentiment"))
+    known.deploy(*pairs[1])
+    with pytest.raises(SchemaMismatch, match="reads sentiment"):
+        ScheduledEngine(pairs[:1], columns=tuple(candles.columns)).deploy(*pairs[1])
 
 
 def test_a_schedule_must_make_sense(single):

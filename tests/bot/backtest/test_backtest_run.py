@@ -87,7 +87,7 @@ def test_limit_orders_pay_no_slippage():
 def test_bars_that_training_saw_are_apart(home):
     run = run_backtest(assemble_backtest(config(), "BTCUSDT", home))
     document = result_document(run)
-    trained_until = run.assembly.trained_until_ms
+    trained_until = run.main_model.engine.trained_until_ms
     times = run.curves.open_ms
     assert trained_until == small_models.market().open_ms[-1] + 3_600_000
     assert run.out_of_sample_row == 3_000 == int((times < trained_until).sum()) == document["in_sample_bars"]

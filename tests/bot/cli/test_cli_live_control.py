@@ -296,6 +296,18 @@ def test_a_template_deploys_to_each_symbol_and_a_literal_to_its_own(bot_json, ho
         }
 
 
+def test_none_and_the_champion_of_now_can_be_deployed(bot_json, home):
+    btc = register(home, promote=True)
+    with ScriptedBot(home, symbols=(symbol_status("BTCUSDT"), symbol_status("ETHUSDT"))):
+        for reference, versions in (
+            ("none", {"BTCUSDT": "BTCUSDT/basic@none", "ETHUSDT": "ETHUSDT/basic@none"}),
+            ("BTC/USDT/basic@none", {"BTCUSDT": "BTCUSDT/basic@none"}),
+            ("BTCUSDT/basic@as-of", {"BTCUSDT": f"BTCUSDT/basic@{btc}"}),
+        ):
+            code, document = bot_json("deploy-model", "prediction", reference)
+            assert (code, document["arguments"]["versions"]) == (0, versions)
+
+
 @pytest.mark.parametrize(
     ("role", "reference", "code", "message"),
     [
@@ -303,6 +315,8 @@ def test_a_template_deploys_to_each_symbol_and_a_literal_to_its_own(bot_json, ho
         ("prediction", "BTCUSDT/basics@newest", 2, "basics"),
         ("prediction", "ETHUSDT/basic@newest", 2, "is a model of ETHUSDT, but ml-basic-btc trades BTCUSDT"),
         ("prediction", "basic", 2, "'basic' is not a model"),
+        ("predicton", "none", 2, "no role 'predicton'; did you mean 'prediction'?"),
+        ("prediction", "BTCUSDT/basic@asof", 2, "did you mean @as-of?"),
         ("prediction", "BTCUSDT/basic@2020", 2, "2020"),
         ("prediction", "BTCUSDT/basic@latest", 2, "promote"),
     ],

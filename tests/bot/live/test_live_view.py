@@ -75,11 +75,13 @@ def test_what_forbids_entries_and_what_is_wrong_is_said():
     [
         ("warming", "none (warming)"),
         ("no_model", "none (no model)"),
+        ("no_model|quarantined: its hit rate\nfell", "no model (quarantined: its hit rate fell)"),
         ("out_of_distribution", "none (out of distribution)"),
     ],
 )
 def test_an_absent_prediction_says_why(status, words):
-    said = RolePrediction("prediction", "BTCUSDT/basic@latest", None, None, None, status)
+    status, _, detail = status.partition("|")
+    said = RolePrediction("prediction", "BTCUSDT/basic@latest", None, None, None, status, detail)
 
     assert words in text(live_status(symbols=(symbol_status(predictions=(said,)),)))
 

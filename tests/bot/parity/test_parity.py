@@ -122,9 +122,9 @@ def test_another_model_differs_as_a_model(tmp_path, monkeypatch):
     own = home_with(tmp_path)
     honest = parity_run.choose_all
 
-    def newer(*arguments):
+    def newer(*arguments, **options):
         register(own.models, trees=5)
-        return honest(*arguments)
+        return honest(*arguments, **options)
 
     monkeypatch.setattr(parity_run, "choose_all", newer)
     said = first(run_parity(basic_config(when=SHORT), own))
