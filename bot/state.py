@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import StorageError
+from ml.write_ahead import primary_code, set_write_ahead
 from registry.durable import make_folders
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class StateDatabase:
             raise StorageError(self._explain(error)) from error
         try:
             sqlite.row_factory = sqlite3.Row
-            _write_ahead(sqlite, self.busy_seconds)
+            set_write_ahead(sqlite, self.busy_seconds)
             sqlite.execute("PRAGMA synchronous = FULL")
             sqlite.execute("PRAGMA foreign_keys = ON")
             sqlite.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
@@ -283,7 +283,7 @@ class StateDatabase:
                 del self._connections[thread]
 
     def _explain(self, error: sqlite3.Error) -> str:
-        text, code = str(error), _code(error)
+        text, code = str(error), primary_code(error)
         place = f"{self.path}: the state database"
         keep = "keep a copy of it, then put back a backup, or move it away to start anew"
         if code == sqlite3.SQLITE_NOTADB:
@@ -322,26 +322,3 @@ class _Connection:
         self.depth = 0
         self.is_lost = False
         self.is_durable = True  # as the connection is opened
-
-
-def _code(error: sqlite3.Error) -> int:
-    """Return SQLite's primary result code, 0 where the error is not SQLite's own."""
-    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-
-
-def _write_ahead(sqlite: sqlite3.Connection, busy_seconds: float) -> None:
-    """Switch to write-ahead logging; SQLite does not wait for others here, so this does."""
-    deadline = time.monotonic() + busy_seconds
-    while True:
-        try:
-            mode = sqlite.execute("PRAGMA journal_mode").fetchone()[0]
-            if mode != "wal":
-                mode = sqlite.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        except sqlite3.OperationalError as error:
-            if _code(error) not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or time.monotonic() >= deadline:
-                raise
-            time.sleep(0.01)
-            continue
-        if mode != "wal":
-            raise sqlite3.OperationalError(f"its folder does not allow write-ahead logging (journal mode {mode})")
-        return

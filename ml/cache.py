@@ -17,7 +17,6 @@ import os
 import sqlite3
 import struct
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ import numpy as np
 
 from ml.errors import CacheUnavailable
 from ml.predictions import PREDICTION_COLUMNS, PredictionBatch
+from ml.write_ahead import set_write_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -210,7 +210,7 @@ def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is computed again
-        _write_ahead(connection, busy_seconds)
+        set_write_ahead(connection, busy_seconds)
         if not _up_to_date(connection):
             with _writing(connection):  # of two processes that find an empty file, one makes the tables
                 _migrate(connection)
@@ -218,24 +218,6 @@ def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> None:
-    """Switch to write-ahead logging; SQLite does not wait for others here, so this does."""
-    deadline = time.monotonic() + busy_seconds
-    while True:
-        try:
-            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-            if mode != "wal":
-                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() >= deadline:
-                raise
-            time.sleep(0.01)
-            continue
-        if mode != "wal":
-            raise sqlite3.OperationalError(f"its folder does not allow write-ahead logging (journal mode {mode})")
-        return
 
 
 @contextmanager

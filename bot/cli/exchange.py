@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,18 +28,27 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _COMMISSION = 0.001
+_WIDTH = 80
 _SNIPPET = """\
 import ccxt
 url = "{url}"
-urls = {{name: url + "/" + old.split("/", 3)[3] for name, old in ccxt.binance().urls["api"].items()}}
-urls["ws"] = {{"spot": "{ws}/stream/ws", "ws-api": {{"spot": "{ws}/ws-api/v3"}}}}
-binance = ccxt.binance({{  # so too ccxt.async_support.binance and ccxt.pro.binance
-    "apiKey": "{key}",
-    "secret": "{secret}",
+key = "{key}"
+secret = "{secret}"
+api = ccxt.binance().urls["api"]
+urls = {{name: url + "/" + old.split("/", 3)[3] for name, old in api.items()}}
+urls["ws"] = {{
+    "spot": "{ws}/stream/ws",
+    "ws-api": {{"spot": "{ws}/ws-api/v3"}},
+}}
+exact = ccxt.binance().exceptions["spot"]["exact"]
+binance = ccxt.binance({{  # or ccxt.async_support.binance, ccxt.pro.binance
+    "apiKey": key,
+    "secret": secret,
     "urls": {{"api": urls}},
-    "exceptions": {{"exact": dict(ccxt.binance().exceptions["spot"]["exact"])}},
+    "exceptions": {{"exact": dict(exact)}},
 }})
-print(binance.create_order("{pair}", "market", "buy", {size})["average"])"""
+order = binance.create_order("{pair}", "market", "buy", {size})
+print(order["average"])"""
 
 app = typer.Typer(help="The local exchange: a Binance-compatible spot market on this machine.", no_args_is_help=True)
 
@@ -247,9 +257,8 @@ def _run(venue: LocalVenue, folder: Home, keys: tuple[str, str], timeframe: str,
         found.write(folder.root)
         announced.append(found)
         report.document(_document(found, venue))
-        report.line(
-            f"the local exchange listens at {found.url}  (clock: {found.clock}, symbols: {', '.join(found.symbols)})"
-        )
+        report.line(f"the local exchange listens at {found.url}  (clock: {found.clock})")
+        report.line(textwrap.fill(f"symbols {', '.join(found.symbols)}", _WIDTH, subsequent_indent=" " * 8))
         report.line(f"key     {found.key}\nsecret  {found.secret}\n")
         report.line(_snippet(found, exchange) + "\n")
         sys.stdout.flush()  # whoever started us reads on

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["live"]
 
+_ALERTS_S = 3.0  # for the last alerts: whoever stops a bot waits for its end
 _SAME_S = 0.5  # supervisors that signal the process and its group send everything twice
 
 
@@ -103,7 +104,7 @@ def _trade(
     last: list[LiveStatus] = []
     alerts = Alerts.from_environment(file.config.live.alerts, name=file.config.name)
     with ExitStack() as stack:
-        stack.callback(alerts.close)
+        stack.callback(alerts.close, _ALERTS_S)
         started = stack.enter_context(
             launched(
                 file,
@@ -130,7 +131,11 @@ def _trade(
         except Exception as error:
             alerts.send("errors", f"{file.config.name} has stopped: {error}")
             raise
-        alerts.send("lifecycle", f"{file.config.name} was stopped; resting stops stay on the exchange")
+        finally:
+            if run.left_open:
+                print(f"left open: {run.left_open}", file=sys.stderr)
+        left = f"; left open: {run.left_open}" if run.left_open else ""
+        alerts.send("lifecycle", f"{file.config.name} was stopped; resting stops stay on the exchange{left}")
     return last[0]
 
 

@@ -52,68 +52,41 @@ def status(bot: BotOption = None, home: HomeOption = None, as_json: JsonOption =
         report.document(status_document(control))
 
 
-@app.command("pause")
-def pause(
-    bot: BotOption = None,
-    wait: WaitOption = 10.0,
-    queue: QueueOption = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Open no new positions until resume.
+def _add(verb: str, words: str, seconds: float) -> None:
+    """Add a command that a bot may also find when it starts again."""
 
-    What is open keeps its stops and may close.
-    """
-    _command("pause", bot, wait, home, queue=queue, as_json=as_json)
+    def command(
+        bot: BotOption = None,
+        wait: WaitOption = seconds,
+        queue: QueueOption = False,
+        home: HomeOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        _tell(verb, bot, wait, home, queue=queue, as_json=as_json)
+
+    app.command(verb, help=words)(command)
 
 
-@app.command("resume")
-def resume(
-    bot: BotOption = None,
-    wait: WaitOption = 10.0,
-    queue: QueueOption = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Undo a pause."""
-    _command("resume", bot, wait, home, queue=queue, as_json=as_json)
+_add("pause", "Open no new positions until resume.\n\nWhat is open keeps its stops and may close.", 10.0)
+_add("resume", "Undo a pause.", 10.0)
 
 
 @app.command("stop")
-def stop(
-    bot: BotOption = None,
-    wait: WaitOption = 30.0,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def stop(bot: BotOption = None, wait: WaitOption = 30.0, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """End the bot in good order.
 
     Positions and their stops stay on the exchange.
     """
-    _command("stop", bot, wait, home, queue=False, as_json=as_json)
+    _tell("stop", bot, wait, home, queue=False, as_json=as_json)
 
 
-@app.command("close-all")
-def close_all(
-    bot: BotOption = None,
-    wait: WaitOption = 30.0,
-    queue: QueueOption = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Cancel its orders and sell what it holds.
-
-    At the market, at once.
-    """
-    _command("close-all", bot, wait, home, queue=queue, as_json=as_json)
-
-
+_add("close-all", "Cancel its orders and sell what it holds.\n\nAt the market, at once.", 30.0)
 app.command("deploy-model")(deploy_model)
 app.command("list-models")(list_models)
 app.command("train")(train)
 
 
-def _command(verb: str, bot: str | None, wait: float, home: Path | None, *, queue: bool, as_json: bool) -> None:
+def _tell(verb: str, bot: str | None, wait: float, home: Path | None, *, queue: bool, as_json: bool) -> None:
     report = Report(as_json=as_json)
     with open_state(home) as state:
         outcome = tell(choose(state, bot), verb, {}, wait=wait, queue=queue)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.exchange.refusals import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["RateLimits", "weight_of"]
 
@@ -36,23 +39,29 @@ _WEIGHTS = {
     "/api/v3/rateLimit/order": 40,
 }
 _WITH_SYMBOL = {  # (with a symbol, for all of them)
-    "/api/v3/ticker/tradingDay": (4, 4),
     "/api/v3/ticker/24hr": (2, 80),
     "/api/v3/ticker/price": (2, 4),
     "/api/v3/ticker/bookTicker": (2, 4),
 }
 
 
-def weight_of(method: str, path: str, *, symbol: bool) -> int:
+_OF_EACH = {"/api/v3/ticker", "/api/v3/ticker/tradingDay"}
+_WEIGHT_OF_EACH, _MOST_OF_ALL = 4, 200
+
+
+def weight_of(method: str, path: str, values: Mapping[str, str]) -> int:
     """Return what a request counts against the limit of a minute.
 
     Parameters
     ----------
     method, path : str
         Of the request.
-    symbol : bool
-        Whether it names a symbol.
+    values : mapping of str to str
+        Its parameters: whether, and how many, symbols it names.
     """
+    symbol = "symbol" in values
+    if path in _OF_EACH:
+        return min(_WEIGHT_OF_EACH * (values.get("symbols", "").count(",") + 1), _MOST_OF_ALL)
     if path in _WITH_SYMBOL:
         return _WITH_SYMBOL[path][0 if symbol else 1]
     if method == "GET":

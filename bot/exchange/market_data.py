@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bot.exchange.documents import amount
 from bot.exchange.market_trades import market_trades
 from bot.exchange.refusals import invalid_symbol, unsupported_combination, which_order
-from bot.exchange.tickers import DAY_MS, day_of, is_mini, mini, span
+from bot.exchange.tickers import DAY_MS, day_of, is_mini, mini, span, window_start
 
 if TYPE_CHECKING:
     from bot.exchange.desk import Desk
@@ -132,15 +132,11 @@ class MarketData:
     def trading_day(self, parameters: Parameters) -> Any:
         """Tell what was traded since the day began."""
         since = day_of(self._exchange.now_ms, parameters.text("timeZone"))
-        if parameters.symbols() is None:
-            raise which_order("symbol", "symbols")
-        shorten = is_mini(parameters)
+        return self._spans(parameters, since, since + DAY_MS - 1)
 
-        def describe(name: str) -> dict[str, Any]:
-            found = span(self._exchange, name, since, since + DAY_MS - 1)
-            return mini(found) if shorten else found
-
-        return self._each(parameters, describe)
+    def window_ticker(self, parameters: Parameters) -> Any:
+        """Tell what was traded in a window that ends now."""
+        return self._spans(parameters, window_start(self._exchange.now_ms, parameters.text("windowSize")))
 
     def best(self, symbol: str) -> dict[str, Any]:
         """Return best bid and ask of a symbol."""
@@ -207,6 +203,18 @@ class MarketData:
 
     def _trades(self, symbol: str, **wanted: Any) -> list[MarketTrade]:
         return market_trades(self._exchange.tape(symbol), self._exchange.now_ms, **wanted)
+
+    def _spans(self, parameters: Parameters, since_ms: int, until_ms: int | None = None) -> Any:
+        """Tell what was traded in a span of time, of the symbols that a request must name."""
+        if parameters.symbols() is None:
+            raise which_order("symbol", "symbols")
+        shorten = is_mini(parameters)
+
+        def describe(name: str) -> dict[str, Any]:
+            found = span(self._exchange, name, since_ms, until_ms)
+            return mini(found) if shorten else found
+
+        return self._each(parameters, describe)
 
     def _each(self, parameters: Parameters, describe: Any) -> Any:
         if parameters.text("symbol") is not None:

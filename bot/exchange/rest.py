@@ -106,6 +106,7 @@ class RestApi:
             "klines": market.klines,
             "uiKlines": market.klines,
             "avgPrice": market.average_price,
+            "ticker": market.window_ticker,
             "ticker/24hr": market.day_ticker,
             "ticker/tradingDay": market.trading_day,
             "ticker/price": market.price,
@@ -158,7 +159,7 @@ class RestApi:
         values = question.parameters()
         now = self._desk.clock.wall_ms()
         try:
-            self._limits.charge(weight_of(question.method, question.path, symbol="symbol" in values), now)
+            self._limits.charge(weight_of(question.method, question.path, values), now)
             self._desk.sync()
             answer = Answer(200, self._document(question, values))
         except Refusal as refusal:
@@ -178,7 +179,7 @@ class RestApi:
             As the endpoint.
         """
         name = path.removeprefix(_ROOT)
-        self._limits.charge(weight_of(method, path, symbol="symbol" in values), self._desk.clock.wall_ms())
+        self._limits.charge(weight_of(method, path, values), self._desk.clock.wall_ms())
         self._desk.sync()
         parameters = Parameters(values)
         if method == "GET" and name in self._public:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from bot.exchange.matching import LocalExchange
     from bot.exchange.parameters import Parameters
 
-__all__ = ["DAY_MS", "day_of", "is_mini", "mini", "span"]
+__all__ = ["DAY_MS", "day_of", "is_mini", "mini", "span", "window_start"]
 
 DAY_MS = 86_400_000
 _MINUTE_MS = 60_000
 _ZONE = re.compile(r"([+-]?)([0-9]{1,2})(?::([0-9]{2}))?")
+_WINDOW = re.compile(r"([1-9][0-9]?)([mhd])")
+_LENGTHS = {"m": (_MINUTE_MS, 59), "h": (60 * _MINUTE_MS, 23), "d": (DAY_MS, 7)}  # unit: (length, most of it)
 _ONLY_FULL = ("priceChange", "priceChangePercent", "weightedAvgPrice")
 
 
@@ -30,6 +32,23 @@ def day_of(now_ms: int, zone: str | None) -> int:
     minutes = int(found.group(2)) * 60 + int(found.group(3) or 0)
     shift = (-minutes if found.group(1) == "-" else minutes) * _MINUTE_MS
     return (now_ms + shift) // DAY_MS * DAY_MS - shift
+
+
+def window_start(now_ms: int, window: str | None) -> int:
+    """Return the open time of a window that ends now: its length ago, on the minute before; -1130 for an unknown length.
+
+    Parameters
+    ----------
+    now_ms : int
+        Market time.
+    window : str or None
+        ``1m`` to ``59m``, ``1h`` to ``23h``, ``1d`` to ``7d``; a day by default.
+    """
+    found = _WINDOW.fullmatch(window or "1d")
+    length, most = _LENGTHS[found.group(2)] if found else (0, 0)
+    if found is None or int(found.group(1)) > most:
+        raise invalid_value("windowSize")
+    return (now_ms - int(found.group(1)) * length) // _MINUTE_MS * _MINUTE_MS
 
 
 def is_mini(parameters: Parameters) -> bool:

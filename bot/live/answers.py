@@ -6,7 +6,7 @@ ExchangeError (bot.errors)
 └── Refused                   the exchange said no: nothing happened
     ├── NotFound              it knows no such order, at this moment
     └── AccessDenied          the keys are wrong, or lack a permission
-NoAnswer                      no answer, or a broken one: it may have happened or not
+NoAnswer (bot.market.pages)   no answer, or a broken one: it may have happened or not
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from bot.errors import ExchangeError
 from bot.live.orders import Execution, OrderReport
-from bot.market.pages import BrokenReply
+from bot.market.pages import BrokenReply, NoAnswer
 
 __all__ = ["AccessDenied", "NoAnswer", "NotFound", "Refused", "read_amount", "read_execution", "read_order", "shown"]
 
@@ -31,22 +31,6 @@ _STATUS = {
     "EXPIRED_IN_MATCH": "expired",
     "REJECTED": "rejected",
 }
-
-
-class NoAnswer(Exception):
-    """The exchange did not answer, or not as it should: what was asked may or may not have happened.
-
-    Parameters
-    ----------
-    reason
-        What happened, one line.
-    wait_s
-        Seconds that the exchange asked to wait; 0 where it did not.
-    """
-
-    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait_s = wait_s
 
 
 class Refused(ExchangeError):

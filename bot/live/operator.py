@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bot.errors import BotError
 from bot.live.dry import DryRunBroker
 from bot.live.following import Turn, first_bar_ms, next_turn
+from bot.live.inquiry import Stopped
 from bot.live.kill_switch import KillSwitch
 from bot.live.opening import held_by
 from bot.live.reconcile import account_problems
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Operator"]
 
 _AUDIT_S = 60.0
+_STOPPED = "the bot was stopped before the exchange had answered; its next start looks up what was sent"
+_ANSWER_S = 120.0  # until whoever sent a command is told that it takes longer
 
 
 class Operator:
@@ -40,19 +44,25 @@ class Operator:
         The bot.
     state
         Where deployed versions are written down.
+
+    ``unfinished`` names the commands that the end of the run has cut off.
     """
 
     def __init__(self, run: LiveRun, state: StateDatabase) -> None:
         self._run, self._state = run, state
         self._switch = KillSwitch(run.home.root)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="operator")
+        self._ended: Future[None] = Future()
+        self.unfinished: list[str] = []
         self._killed = False
         self._audited = time.monotonic()
         self._doubts: list[str] = []
 
     def close(self) -> None:
-        """Take no more commands; the one that is carried out is finished."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        """Answer the commands that are not finished: with the run ends what they wait for."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._worker.shutdown()
 
     def pause(self, reason: str) -> None:
         """Forbid entries until ``resume``; this survives a restart."""
@@ -69,7 +79,17 @@ class Operator:
         """Pause, cancel every order and sell what is held, at once; returns what was done."""
         self.pause(reason)
         asked = [self._ask_close(symbol) for symbol in self._run.assemblies]
-        return "; ".join(str(future.result(timeout=120)) for future in asked)
+        return "; ".join(self._answer_of(future) for future in asked)
+
+    def _answer_of(self, future: Future[str]) -> str:
+        """Return what a future tells once it does; raises ``Stopped`` where the run ends before."""
+        either: list[Future[Any]] = [future, self._ended]
+        done, _ = wait(either, _ANSWER_S, FIRST_COMPLETED)
+        if future in done:
+            return future.result()
+        if not done:
+            raise BotError(f"the exchange has not answered within {_ANSWER_S:g} s; it is asked again until it does")
+        raise Stopped
 
     def _ask_close(self, symbol: str) -> Future[str]:
         broker = self._run.assemblies[symbol].broker
@@ -131,7 +151,7 @@ class Operator:
                 done.append(turn.words(symbol, role))
             return "; ".join(done)
 
-        answer = str(self._run.store.call(take_over).result(timeout=60))
+        answer = self._answer_of(self._run.store.call(take_over))
         self._run.journal.event("deploy-model", answer, self._run.now_ms())
         return answer
 
@@ -149,7 +169,13 @@ class Operator:
 
     def _answer(self, control: Control, command: Command) -> None:
         try:
+            if self._ended.done():
+                raise Stopped
             answer = self._carry_out(command)
+        except Stopped:
+            self.unfinished.append(command.verb)
+            control.finish(command, ok=False, answer=_STOPPED)
+            return
         except Exception as error:  # noqa: BLE001 - whoever sent it is told
             control.finish(command, ok=False, answer=str(error) or type(error).__name__)
             return
@@ -187,6 +213,8 @@ class Operator:
     def _kill(self, reason: str) -> None:
         try:
             self._run.board.event(self.close_all(f"kill switch: {reason}"))
+        except Stopped:
+            self.unfinished.append("closing by the kill switch")
         except Exception as error:  # noqa: BLE001 - nobody waits for an answer: it is told as loudly as can be
             self._run.on_event("errors", None, f"the kill switch could not close everything: {error}")
 

@@ -164,6 +164,19 @@ class LiveRun:
         BotError
             When the run failed; the message says what of.
         """
+        try:
+            self._obey(control, show)
+            self.close()
+        finally:
+            self.operator.close()
+        failure = self.failure
+        status = self.board.status("failed" if failure is not None else "stopped")
+        control.publish(status)
+        show(status)
+        if failure is not None:
+            raise failure
+
+    def _obey(self, control: Control, show: Callable[[LiveStatus], None]) -> None:
         published, told = 0.0, False
         while not self._stop.wait(_TICK_S):
             for command in control.pending():
@@ -179,25 +192,19 @@ class LiveRun:
                     told = True
                     self.operator.look_for_champions()
                 show(status)
-        self.close()
-        failure = self.failure
-        word = "failed" if failure is not None else "stopped"
-        status = self.board.status(word)
-        control.publish(status)
-        show(status)
-        if failure is not None:
-            raise failure
 
     def close(self) -> None:
-        """Stop strategies and store, and wait for them; what was decided is sent first."""
-        self.operator.close()
+        """Stop strategies and store, and wait for them; what was decided is sent first, while the exchange answers."""
         if self._streams is not None:
-            self._streams.stop()
+            self._streams.ask_to_stop()
         for assembly in self.assemblies.values():
             assembly.cerebro.runstop()
         self.store.stop()
         for thread in self._threads:
             thread.join()
+        if self._streams is not None:
+            self._streams.stop()
+        self.operator.close()
         self.journal.flush()
 
     @property
@@ -219,6 +226,14 @@ class LiveRun:
         self.close()
         if self.failure is not None:
             raise self.failure
+
+    @property
+    def left_open(self) -> str:
+        """What a run that has ended leaves to the next start, in words; empty where everything is known."""
+        waiting = [row.ticket for row in self.journal.undone() if row.state == "intended"] if self.venue.trades else []
+        told = [f"{each.client_id} ({each.side} {each.size.normalize():f} {each.symbol})" for each in waiting]
+        parts = [f"no answer about {', '.join(told)}: the next start looks it up"] if told else []
+        return "; ".join(parts + [f"{verb} was not finished" for verb in self.operator.unfinished])
 
     # ---- assembling
 

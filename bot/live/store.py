@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["CCXTStore"]
 
 _LONGEST_BACKOFF_S = 30.0
+_GRACE_S = 1.0  # beyond the time that a stop may take: for the last words of the thread
 _DONE = {"buy": "bought", "sell": "sold"}
 
 
@@ -134,14 +135,15 @@ class CCXTStore:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread; what was handed over before is seen through, unless the exchange does not answer."""
+        """Stop the thread; what was handed over before is seen through, but a reply that does not come is not waited for."""
         with self._wake:
             if not self._stopping.is_set():
                 self._give_up_at = self._monotonic() + self.settings.stop_s
                 self._stopping.set()
             self._wake.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(max(0.0, self._give_up_at - self._monotonic()) + _GRACE_S)
+            self._tell_end()
 
     def ready(self, symbol: str) -> None:
         """Take note that the strategy of a symbol is done with its newest bar."""
@@ -193,8 +195,6 @@ class CCXTStore:
         future: Future[Any] = Future()
 
         def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
             try:
                 future.set_result(action())
             except (AccessDenied, Stopped) as error:
@@ -236,7 +236,7 @@ class CCXTStore:
                     self._do(task)
                 elif not self._stopping.is_set():
                     self._work()
-            while self._tasks:  # what strategies decided before the stop
+            while self._tasks and self._monotonic() < self._give_up_at:  # what strategies decided before the stop
                 self._do(self._tasks.popleft())
             self.journal.flush()
         except Stopped:  # the next start looks up what is unknown
@@ -244,8 +244,11 @@ class CCXTStore:
         except Exception as error:  # noqa: BLE001 - told by whoever runs the bot; the stops rest on the exchange
             self.failure = error
         finally:
-            for feed in list(self._feeds.values()):
-                feed.deliver(Notice(None, "stopped"))
+            self._tell_end()
+
+    def _tell_end(self) -> None:
+        for feed in list(self._feeds.values()):
+            feed.deliver(Notice(None, "stopped"))
 
     def _do(self, task: Callable[[], None]) -> None:
         """Do what was handed over; what the exchange does not tell of is left to the next look at open orders."""

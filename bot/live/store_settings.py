@@ -26,7 +26,7 @@ class StoreSettings:
     sync_s : float
         How often open orders are looked at between two bars; 0 for only at each bar.
     stop_s : float
-        How long, once asked to stop, to see through what was decided before; then the next start looks it up.
+        How long, once asked to stop, to see through what was decided before; the next start looks up what is left.
     desk : DeskSettings
         How long to wait for certainty about orders.
     trades : bool
@@ -38,6 +38,6 @@ class StoreSettings:
     gap_s: float = 60.0
     silence_s: float = 120.0
     sync_s: float = 5.0
-    stop_s: float = 20.0
+    stop_s: float = 5.0
     desk: DeskSettings = field(default_factory=DeskSettings)
     trades: bool = True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Streams"]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
-_CLOSE_S = 5.0
+_CLOSE_S = 2.0
 
 
 class Streams:
@@ -67,15 +67,19 @@ class Streams:
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Close the connections and wait for the thread."""
+    def ask_to_stop(self) -> None:
+        """Have the connections closed, and return at once."""
         self._ends.set()
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # it has ended by itself
                 loop.call_soon_threadsafe(self._cancel)
+
+    def stop(self) -> None:
+        """Close the connections and wait for the thread, for as long as that takes where somebody answers."""
+        self.ask_to_stop()
         if self._thread is not None:
-            self._thread.join(2 * _CLOSE_S)
+            self._thread.join(_CLOSE_S + 0.5)
 
     def _cancel(self) -> None:
         for task in self._tasks:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from bot.errors import DataError, ExchangeError, UsageError
-from bot.market.exchanges import TransientFailure
 from bot.market.merging import join_intervals, subtract_intervals
-from bot.market.pages import BrokenReply, closed_until, read_page
+from bot.market.pages import BrokenReply, NoAnswer, closed_until, read_page
 from bot.market.series_file import read_header
 from ml.candles import Candles, format_ms
 from registry.names import timeframe_ms
@@ -230,7 +229,7 @@ class Download:
             attempt += 1
             try:
                 return request()
-            except (TransientFailure, BrokenReply) as failure:
+            except (NoAnswer, BrokenReply) as failure:
                 if attempt == _ATTEMPTS:
                     what = "replied with rubbish" if isinstance(failure, BrokenReply) else "did not answer"
                     raise ExchangeError(f"{self._source.exchange} {what} ({attempt} attempts): {failure}") from failure

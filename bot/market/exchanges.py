@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.broker.rules import ExchangeRules
 from bot.errors import ExchangeError, UsageError
-from bot.market.pages import KLINE_PAGE, OHLCV_PAGE
+from bot.market.pages import KLINE_PAGE, OHLCV_PAGE, NoAnswer
 from bot.market.series_file import MarketTerms
 from registry.errors import InvalidName, suggestion
 from registry.names import normalise_symbol, timeframe_ms
@@ -18,28 +18,12 @@ from registry.names import normalise_symbol, timeframe_ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ExchangeSource", "TransientFailure", "connect"]
+__all__ = ["ExchangeSource", "connect"]
 
 # These answer klines with trade count and taker volume, which ccxt's own candles lack, and jump to the next candle there is.
 _KLINE_EXCHANGES = frozenset({"binance", "binanceus"})
 _PAGE_BARS = 500
 _BROKEN = (TypeError, KeyError, IndexError, AttributeError, ValueError)  # ccxt, when it parses a broken reply
-
-
-class TransientFailure(Exception):
-    """The exchange did not answer, or not as it should: the same request may succeed a little later.
-
-    Parameters
-    ----------
-    reason
-        What happened, one line.
-    wait_s
-        Seconds that the exchange asked to wait; 0 where it did not.
-    """
-
-    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait_s = wait_s
 
 
 def connect(exchange: str, *, url: str | None = None, rate_limit: bool = True, timeout_ms: int = 20_000) -> Any:
@@ -128,7 +112,7 @@ class ExchangeSource:
         ------
         UsageError
             For a symbol or timeframe that the exchange does not have; the message names the nearest.
-        ExchangeError, TransientFailure
+        ExchangeError, NoAnswer
             When the exchange refuses, or does not answer properly.
         """
         frames = self._client.timeframes or {}
@@ -137,7 +121,7 @@ class ExchangeSource:
             raise UsageError(f"{self.exchange} has no candles of {self.timeframe}; it has {', '.join(names)}")
         markets = self._ask(self._client.load_markets)
         if not isinstance(markets, dict) or not markets:
-            raise TransientFailure("the list of markets is empty")
+            raise NoAnswer("the list of markets is empty")
         found = _spot_markets(markets)
         if self.symbol not in found:
             near = suggestion(self.symbol, found) or f"; it has {len(found)}, such as {', '.join(list(found)[:5])}"
@@ -152,7 +136,7 @@ class ExchangeSource:
             return self._local_ms()
         now = self._ask(self._client.fetch_time)
         if not isinstance(now, int) or now <= 0:
-            raise TransientFailure(f"the exchange's time is {now!r}")
+            raise NoAnswer(f"the exchange's time is {now!r}")
         return now
 
     def page(self, since_ms: int, end_ms: int) -> Any:
@@ -206,11 +190,11 @@ class ExchangeSource:
         except ccxt.OperationFailed as error:  # no answer, overload, rate limit: the root of NetworkError
             headers = self._client.last_response_headers or {}
             wait = str(headers.get("Retry-After", ""))
-            raise TransientFailure(_reason(error), float(wait) if wait.isdigit() else 0.0) from error
+            raise NoAnswer(_reason(error), float(wait) if wait.isdigit() else 0.0) from error
         except ccxt.BaseError as error:
             raise ExchangeError(f"{self.exchange} refused: {_reason(error)}") from error
         except _BROKEN as error:
-            raise TransientFailure(f"the reply could not be read ({type(error).__name__}: {error})") from error
+            raise NoAnswer(f"the reply could not be read ({type(error).__name__}: {error})") from error
 
 
 def _spot_markets(markets: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""One page of candles as an exchange replied: nothing in it is believed before it is checked."""
+"""What an exchange replied: nothing, or a page of candles, in which nothing is believed before it is checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,23 @@ from ml.candles import PRICE_COLUMNS, Candles
 from ml.errors import InvalidCandles
 from registry.names import timeframe_ms
 
-__all__ = ["KLINE_PAGE", "OHLCV_PAGE", "BrokenReply", "PageLayout", "closed_until", "read_page"]
+__all__ = ["KLINE_PAGE", "OHLCV_PAGE", "BrokenReply", "NoAnswer", "PageLayout", "closed_until", "read_page"]
+
+
+class NoAnswer(Exception):
+    """The exchange did not answer, or not as it should: what was asked may have happened, and may be asked again later.
+
+    Parameters
+    ----------
+    reason
+        What happened, one line.
+    wait_s
+        Seconds that the exchange asked to wait; 0 where it did not.
+    """
+
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
 
 
 class BrokenReply(Exception):

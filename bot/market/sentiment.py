@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,8 @@ import numpy as np
 from bot.errors import DataError, SeriesNotFound, StorageError, UsageError
 from ml.sentiment import DEFAULT_MAX_AGE_MS, join_sentiment
 from registry.errors import suggestion
-from registry.locks import acquire, release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -196,8 +193,10 @@ class SentimentStore:
         StorageError
             When it cannot be written or another process is writing it; what was stored stays.
         """
+        from bot.market.series_file import series_lock
+
         path = self.path(new.name)
-        with self._lock(path):
+        with series_lock(path, self._lock_timeout):
             old = read_file(path) if path.exists() and not fresh else replace(new, time_ms=_NO_TIMES, values=_NO_VALUES)
             rules = replace(
                 new,
@@ -215,23 +214,6 @@ class SentimentStore:
                 _write(path, merged)
         revised = tuple(new.time_ms[both][~same].tolist())
         return SentimentMerge(merged, int((~both).sum()), int(same.sum()), revised)
-
-    @contextmanager
-    def _lock(self, path: Path) -> Iterator[None]:
-        from bot.market.series_file import remove_leftovers
-
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = acquire(path.with_name(f".{path.stem}.lock"), self._lock_timeout)
-        except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-        if descriptor is None:
-            raise StorageError(f"{path}: another process is writing this series: try again")
-        try:
-            remove_leftovers(path)
-            yield
-        finally:
-            release(descriptor)
 
 
 _NO_TIMES = np.empty(0, dtype=np.int64)

@@ -24,6 +24,7 @@ from bot.errors import BotError, DataError, StorageError
 from ml.candles import Candles
 from ml.errors import InvalidCandles
 from registry.durable import TEMPORARY, make_folders, sync_folder
+from registry.locks import acquire, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +36,8 @@ __all__ = [
     "read_columns",
     "read_header",
     "read_series",
-    "remove_leftovers",
     "replace_file",
+    "series_lock",
     "write_series",
 ]
 
@@ -254,8 +255,39 @@ def replace_file(path: Path, table: pa.Table) -> None:
         raise
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what a killed writer of this file left behind; the caller holds the file's lock."""
+@contextmanager
+def series_lock(path: Path, seconds: float) -> Iterator[None]:
+    """Hold the only right to write one series for the length of the block; it ends with the process.
+
+    What a killed writer has left behind is removed first.
+
+    Parameters
+    ----------
+    path
+        The file of the series; its folder is made where it is missing.
+    seconds
+        How long to wait for another process that writes it.
+
+    Raises
+    ------
+    StorageError
+        When another process is writing, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = acquire(path.with_name(f".{path.stem}.lock"), seconds)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+    if descriptor is None:
+        raise StorageError(f"{path}: another process is writing this series (waited {seconds:g} s): try again")
+    try:
+        _remove_leftovers(path)
+        yield
+    finally:
+        release(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
     for leftover in path.parent.glob(f"{TEMPORARY}{path.stem}-*"):
         leftover.unlink(missing_ok=True)
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bot.errors import DataError, SeriesNotFound, StorageError, UsageError
 from bot.market.merging import merge_candles
 from registry.errors import suggestion
-from registry.locks import acquire, release
 from registry.names import normalise_symbol, timeframe_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from decimal import Decimal
     from pathlib import Path
 
@@ -191,10 +189,10 @@ class CandleStore:
         StorageError
             When it cannot be written or another process is writing it; what was stored stays.
         """
-        from bot.market.series_file import MarketTerms, SeriesHeader, read_series, write_series
+        from bot.market.series_file import MarketTerms, SeriesHeader, read_series, series_lock, write_series
 
         path = self.path(symbol, candles.timeframe, exchange)
-        with self._lock(path):
+        with series_lock(path, self._lock_timeout):
             if not path.exists():
                 header = SeriesHeader.of(candles, normalise_symbol(symbol), normalise_exchange(exchange))
                 header = header if terms is None else header.with_terms(terms)
@@ -224,12 +222,12 @@ class CandleStore:
         StorageError
             When it cannot be written or another process is writing it; what was stored stays.
         """
-        from bot.market.series_file import SeriesHeader, write_series
+        from bot.market.series_file import SeriesHeader, series_lock, write_series
 
         path = self.path(symbol, candles.timeframe, exchange)
         header = SeriesHeader.of(candles, normalise_symbol(symbol), normalise_exchange(exchange))
         header = header if terms is None else header.with_terms(terms)
-        with self._lock(path):
+        with series_lock(path, self._lock_timeout):
             write_series(path, candles, header)
         return MergeReport(len(candles), 0, header)
 
@@ -272,26 +270,6 @@ class CandleStore:
                 f"`bot data import FILE --symbol {wanted} --timeframe {timeframe}"
             )
         return f"{text}{'' if text.endswith('?') else '.'} Get them with `{command}`"
-
-    @contextmanager
-    def _lock(self, path: Path) -> Iterator[None]:
-        """Hold the only right to write one series; the kernel releases it when the process dies."""
-        from bot.market.series_file import remove_leftovers
-
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = acquire(path.with_name(f".{path.stem}.lock"), self._lock_timeout)
-        except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-        if descriptor is None:
-            raise StorageError(
-                f"{path}: another process is writing this series (waited {self._lock_timeout:g} s): try again"
-            )
-        try:
-            remove_leftovers(path)
-            yield
-        finally:
-            release(descriptor)
 
 
 def _split(path: Path) -> tuple[str, str]:

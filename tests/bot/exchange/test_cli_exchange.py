@@ -25,7 +25,7 @@ SMALL = ["--synth", "--timeframe", "1m", "--bars", "2000", "--port", "0"]
 
 
 @contextmanager
-def started(*words, wait_for="print(binance"):
+def started(*words, wait_for="print(order"):
     """Run a command; yield its process and the lines that it printed until it serves."""
     environment = {**os.environ, "PYTHONUNBUFFERED": ""}
     process = subprocess.Popen(
@@ -51,6 +51,7 @@ def started(*words, wait_for="print(binance"):
 
 def test_the_snippet_trades_as_it_is_printed(tmp_path):
     with started(*SMALL, "--home", str(tmp_path)) as (process, text):
+        assert max(map(len, text.splitlines())) <= 80
         snippet = text[text.index("import ccxt") :]
         ran = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60, check=False)
         assert ran.returncode == 0, ran.stderr

@@ -364,7 +364,7 @@ def test_what_no_endpoint_answers_is_listed(server, client):
         client.sapi_get_asset_dribblet()
     assert server.strays == ["GET /elsewhere/sapi/asset/dribblet"]
     with pytest.raises(ccxt.OperationFailed):
-        client.public_get_ticker()
+        client.private_post_sor_order()
     assert len(server.strays) == 1
 
 

@@ -10,17 +10,20 @@ import hashlib
 import hmac
 import json
 import time
+from dataclasses import replace
 from decimal import Decimal
 from urllib.parse import urlencode
 
 import aiohttp
 import ccxt
 import numpy as np
+import pandas as pd
 import pytest
 import requests
 from local_ccxt import START_MS, local_exchange, play, sync_client, walk
 
 from bot.exchange.clocks import Accelerated
+from bot.exchange.limits import weight_of
 from bot.exchange.server import ExchangeServer
 
 NAME = "BTCUSDT"
@@ -140,6 +143,63 @@ def test_the_day_of_trading_begins_where_the_zone_says(zone, began):
     assert (found["openTime"], found["closeTime"]) == (since, since + 86_400_000 - 1)
     assert found["count"] == int(inside.sum()) > 0
     assert float(found["lowPrice"]) == candles.low[inside].min()
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "window", "length"),
+    [("1s", "1m", "60s"), ("1s", "17m", "17min"), ("1m", "59m", "59min"), ("1m", "23h", "23h"), ("1m", None, "24h"),
+     ("1h", "1d", "24h"), ("1h", "7d", "168h"), ("1h", "1m", "60s")],
+)  # fmt: skip
+def test_a_window_rolls_to_the_minute(timeframe, window, length):
+    """Pandas over the candles that have closed; the window begins on a minute and so is up to one longer."""
+    candles = walk(2_000, timeframe=timeframe)
+    candles = replace(candles, quote_volume=np.round(candles.volume * (candles.high + candles.low) / 2, 8))
+    first = 1_790  # of seconds: 29 minutes and 50 seconds
+    asked = {"symbols": f'["{NAME}"]'} | ({} if window is None else {"windowSize": window})
+    with ExchangeServer(local_exchange(candles, first=first)) as server, sync_client(server.url) as client:
+        (found,) = client.public_get_ticker(asked)
+        (short,) = public(server, "ticker", type="MINI", **asked)
+    names = ["open", "high", "low", "volume", "quote_volume"]
+    index = pd.to_datetime(candles.open_ms, unit="ms")
+    frame = pd.DataFrame({name: getattr(candles, name) for name in names}, index=index)
+    now = frame.index[first]
+    since = (now - pd.Timedelta(length)).floor("min")
+    inside = frame.iloc[:first].loc[since:]
+    last = candles.open[first]
+    volume, quote = inside["volume"].sum(), inside["quote_volume"].sum()
+    assert int(found["openTime"]) == since.value // 10**6
+    assert int(found["closeTime"]) == now.value // 10**6
+    assert int(found["count"]) == len(inside)
+    assert float(found["lastPrice"]) == last
+    assert float(found["volume"]) == pytest.approx(volume, abs=1e-6)
+    assert float(found["quoteVolume"]) == pytest.approx(quote, rel=1e-9)
+    if len(inside):
+        assert float(found["highPrice"]) == inside["high"].max()
+        assert float(found["lowPrice"]) == inside["low"].min()
+        assert float(found["openPrice"]) == inside["open"].iloc[0]
+        assert float(found["weightedAvgPrice"]) == pytest.approx(quote / volume, rel=1e-9)
+        change = last - inside["open"].iloc[0]
+        assert float(found["priceChange"]) == pytest.approx(change, abs=1e-8)
+        assert float(found["priceChangePercent"]) == pytest.approx(100 * change / inside["open"].iloc[0], abs=6e-4)
+    gone = {"priceChange", "priceChangePercent", "weightedAvgPrice"}
+    assert {name: str(value) for name, value in short.items()} == {
+        name: str(value) for name, value in found.items() if name not in gone
+    }
+
+
+@pytest.mark.parametrize("window", ["0m", "60m", "24h", "8d", "1w", "1", "h", "01h", "1M"])
+def test_a_window_of_another_length_is_refused(server, window):
+    assert public(server, "ticker", symbol=NAME, windowSize=window)["code"] == -1130
+    assert public(server, "ticker")["code"] == -1102
+    assert public(server, "ticker", symbol="NOSUCH")["code"] == -1121
+    assert public(server, "ticker", symbol=NAME, type="TINY")["code"] == -1130
+
+
+@pytest.mark.parametrize(("symbols", "weight"), [(1, 4), (2, 8), (50, 200), (51, 200), (100, 200)])
+def test_a_window_weighs_by_the_symbols_that_are_named(symbols, weight):
+    named = ",".join(f'"S{number}USDT"' for number in range(symbols))
+    assert weight_of("GET", "/api/v3/ticker", {"symbols": f"[{named}]"}) == weight
+    assert weight_of("GET", "/api/v3/ticker", {"symbol": NAME}) == 4
 
 
 # --- orders
@@ -291,6 +351,7 @@ def test_requests_over_a_socket_are_those_of_rest(server):
         "trades.aggregate": ("aggTrades", {"symbol": NAME, "limit": 2}),
         "uiKlines": ("uiKlines", {"symbol": NAME, "interval": "1m", "limit": 2}),
         "ticker.tradingDay": ("ticker/tradingDay", {"symbol": NAME}),
+        "ticker": ("ticker", {"symbol": NAME, "windowSize": "3h"}),
     }
     messages = [{"id": method, "method": method, "params": values} for method, (_, values) in asked.items()]
     for reply in conversation(server, "/ws-api/v3", messages, len(messages)):

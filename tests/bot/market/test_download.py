@@ -222,9 +222,9 @@ def test_broken_market_lists_and_clocks_are_asked_again(fake, store) -> None:
 
 
 def test_the_wait_that_the_exchange_asks_for_is_kept() -> None:
-    from bot.market.exchanges import TransientFailure
+    from bot.market.pages import NoAnswer
 
-    assert TransientFailure("slow down", 30.0).wait_s == 30.0
+    assert NoAnswer("slow down", 30.0).wait_s == 30.0
 
 
 def test_unknown_names_are_refused_with_the_nearest(fake, store) -> None:

@@ -9,8 +9,8 @@ import ccxt
 import pytest
 
 from bot.errors import ExchangeError, UsageError
-from bot.market.exchanges import ExchangeSource, TransientFailure, connect
-from bot.market.pages import KLINE_PAGE, OHLCV_PAGE, BrokenReply, closed_until, read_page
+from bot.market.exchanges import ExchangeSource, connect
+from bot.market.pages import KLINE_PAGE, OHLCV_PAGE, BrokenReply, NoAnswer, closed_until, read_page
 from ml.synthetic import START_MS
 
 HOUR = 3_600_000
@@ -84,13 +84,13 @@ def test_markets_of_other_kinds_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (ccxt.NetworkError("no route"), TransientFailure),
-        (ccxt.RequestTimeout("late"), TransientFailure),
-        (ccxt.ExchangeNotAvailable("down\nfor long"), TransientFailure),
-        (ccxt.OperationFailed("-1000"), TransientFailure),
-        (ccxt.RateLimitExceeded("slow down"), TransientFailure),
-        (KeyError("symbols"), TransientFailure),
-        (TypeError("'NoneType'"), TransientFailure),
+        (ccxt.NetworkError("no route"), NoAnswer),
+        (ccxt.RequestTimeout("late"), NoAnswer),
+        (ccxt.ExchangeNotAvailable("down\nfor long"), NoAnswer),
+        (ccxt.OperationFailed("-1000"), NoAnswer),
+        (ccxt.RateLimitExceeded("slow down"), NoAnswer),
+        (KeyError("symbols"), NoAnswer),
+        (TypeError("'NoneType'"), NoAnswer),
         (ccxt.BadSymbol("no such market"), ExchangeError),
         (ccxt.PermissionDenied("not you"), ExchangeError),
     ],
@@ -112,7 +112,7 @@ def test_the_wait_that_an_exchange_asks_for() -> None:
 
     found = source(fetch_ohlcv=busy, last_response_headers={"Retry-After": "30"})
     found.open()
-    with pytest.raises(TransientFailure) as caught:
+    with pytest.raises(NoAnswer) as caught:
         found.page(5, 9)
     assert caught.value.wait_s == 30.0
 
@@ -120,13 +120,13 @@ def test_the_wait_that_an_exchange_asks_for() -> None:
 @pytest.mark.parametrize("now", [None, 0, "soon", 1.5])
 def test_a_clock_that_is_none_is_asked_again(now) -> None:
     found = source(has={"fetchTime": True}, fetch_time=lambda: now)
-    with pytest.raises(TransientFailure, match="time is"):
+    with pytest.raises(NoAnswer, match="time is"):
         found.now_ms()
 
 
 @pytest.mark.parametrize("markets", [{}, None, []])
 def test_no_markets_are_asked_again(markets) -> None:
-    with pytest.raises(TransientFailure, match="list of markets is empty"):
+    with pytest.raises(NoAnswer, match="list of markets is empty"):
         source(load_markets=lambda: markets).open()
 
 
