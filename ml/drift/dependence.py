@@ -90,19 +90,15 @@ def dependence(codes: Codes, bins: int) -> tuple[int, tuple[float, float, float]
 
 def _reach(codes: npt.NDArray[np.int8], chance: float) -> int:
     """Return the last lag of the windows that agree more often than chance on average, the first always among them."""
-    from ml.kernels.agreement import agreements
-
     count = len(codes)
     most = count // _LAG_PART
     if most <= _LAGS:
         return most
 
-    equal = np.empty(_LAGS, dtype=np.int64)
+    def agreement(lag: int) -> float:
+        return float(np.count_nonzero(codes[lag:] == codes[:-lag])) / (count - lag) - chance
+
     reach = _LAGS
-    while reach + _LAGS <= most:
-        agreements(codes, reach + 1, equal)
-        lags = np.arange(reach + 1, reach + _LAGS + 1)
-        if not float(np.sum(equal / (count - lags) - chance)) > 0:
-            break
+    while reach + _LAGS <= most and sum(agreement(reach + lag) for lag in range(1, _LAGS + 1)) > 0:
         reach += _LAGS
     return reach
