@@ -131,6 +131,9 @@ class Journal:
     def report(self, report: OrderReport) -> tuple[Execution, ...]:
         """Write down what the exchange says of an order and return the trades that were not known.
 
+        It does not wait for the disk, as the exchange can be asked again: a power cut leaves an order that was sent, whose
+        fate the next start looks up. The intent of the next order, which may depend on it, takes it to the disk with itself.
+
         Raises
         ------
         ValueError
@@ -149,7 +152,7 @@ class Journal:
                 return ()
             if not fresh and row.state == report.status and row.exchange_id == report.exchange_id:
                 return ()
-            with self._state.transaction():
+            with self._state.transaction(durable=False):
                 for trade in fresh:
                     self._state.execute(_INSERT_EXECUTION, execution_values(self.run.run_id, symbol, trade))
                 self._state.execute(
@@ -235,10 +238,10 @@ class Journal:
                     (open_ms, run, symbol, close_ms),
                 )
                 self._state.execute(
-                    "UPDATE live_orders SET known_bar_ms = ? WHERE run_id = ? AND symbol = ? AND parent IS NOT NULL "
-                    "AND known_bar_ms IS NULL AND NOT EXISTS (SELECT 1 FROM live_executions "
-                    "WHERE client_id = live_orders.parent AND bar_ms IS NULL)",
-                    (open_ms, run, symbol),
+                    "UPDATE live_orders INDEXED BY live_orders_new_guards SET known_bar_ms = ? "
+                    "WHERE run_id = ? AND symbol = ? AND parent IS NOT NULL AND known_bar_ms IS NULL AND NOT EXISTS (SELECT 1 FROM live_executions "
+                    "WHERE run_id = ? AND symbol = ? AND bar_ms IS NULL AND client_id = live_orders.parent)",
+                    (open_ms, run, symbol, run, symbol),
                 )
                 facts = self.facts(symbol, open_ms)
             self._notes.clear()
