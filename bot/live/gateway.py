@@ -283,14 +283,13 @@ class Gateway:
         """
         params = {"symbol": self.markets[symbol].wire, "origClientOrderId": order_id}
         reply = self._ask(lambda: self._client.private_delete_order(params))
-        if not isinstance(reply, dict) or "orderReports" not in reply:
-            return (read_order(reply, order_id),)
-        rows = reply["orderReports"]  # one of a pair: the reply is the list's
+        rows = (
+            reply.get("orderReports", [reply]) if isinstance(reply, dict) else None
+        )  # of one of a pair it is the list's
         reports = [read_order(row) for row in rows] if isinstance(rows, list) else []
-        own = [report for report in reports if report.client_id == order_id]
-        if len(own) != 1:
-            raise NoAnswer(f"no report of {order_id} in the reply {shown(reply)}")
-        return (*own, *(report for report in reports if report is not own[0]))
+        if all(report.client_id != order_id for report in reports):
+            raise NoAnswer(f"no order {order_id} in the reply {shown(reply)}")
+        return tuple(sorted(reports, key=lambda report: report.client_id != order_id))
 
     def find(self, symbol: str, order_id: str) -> OrderReport:
         """Return an order by its client id, the newest that has it.

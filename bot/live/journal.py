@@ -13,7 +13,7 @@ import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from bot.live.facts import BarFacts, Ending, OrderRow
+from bot.live.facts import NOTHING, BarFacts, Ending, OrderRow
 from bot.live.journal_rows import (
     decision_digest,
     execution_values,
@@ -42,6 +42,13 @@ _INSERT_EXECUTION = (
     "INSERT INTO live_executions (run_id, symbol, trade_id, client_id, size, price, fee, fee_asset, at_ms) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+
+_NOTE_NEW_GUARDS = """
+UPDATE live_orders INDEXED BY live_orders_new_guards SET known_bar_ms = ?
+WHERE run_id = ? AND symbol = ? AND parent IS NOT NULL AND known_bar_ms IS NULL AND NOT EXISTS (
+    SELECT 1 FROM live_executions WHERE run_id = ? AND symbol = ? AND bar_ms IS NULL AND client_id = live_orders.parent
+)
+"""
 
 
 class Journal:
@@ -227,23 +234,21 @@ class Journal:
                     "INSERT INTO live_bars (run_id, symbol, open_ms, content, late, delivered_ms) VALUES (?, ?, ?, ?, ?, ?)",
                     (run, symbol, open_ms, content, int(is_late), now_ms),
                 )
-                self._state.execute(
+                booked = self._state.execute(
                     "UPDATE live_executions SET bar_ms = ? WHERE run_id = ? AND symbol = ? AND bar_ms IS NULL AND at_ms < ?",
                     (open_ms, run, symbol, close_ms),
                 )
-                self._state.execute(
+                booked += self._state.execute(
                     "UPDATE live_orders SET ended_bar_ms = ? WHERE run_id = ? AND symbol = ? AND ended_bar_ms IS NULL "
                     "AND state IN ('filled', 'cancelled', 'expired', 'rejected', 'refused') "
                     "AND (ended_ms IS NULL OR ended_ms < ?)",
                     (open_ms, run, symbol, close_ms),
                 )
-                self._state.execute(
-                    "UPDATE live_orders INDEXED BY live_orders_new_guards SET known_bar_ms = ? "
-                    "WHERE run_id = ? AND symbol = ? AND parent IS NOT NULL AND known_bar_ms IS NULL AND NOT EXISTS (SELECT 1 FROM live_executions "
-                    "WHERE run_id = ? AND symbol = ? AND bar_ms IS NULL AND client_id = live_orders.parent)",
+                booked += self._state.execute(
+                    _NOTE_NEW_GUARDS,
                     (open_ms, run, symbol, run, symbol),
                 )
-                facts = self.facts(symbol, open_ms)
+                facts = self.facts(symbol, open_ms) if booked else NOTHING
             self._notes.clear()
             for client_id in facts.endings:
                 self.orders[client_id].ended_bar_ms = open_ms

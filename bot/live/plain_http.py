@@ -7,25 +7,46 @@ every failure is called, is the same. Other hosts are asked through ``requests``
 
 from __future__ import annotations
 
-import http.client
 import select
+import socket
 import threading
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from io import BufferedReader
 
-__all__ = ["PlainReply", "PlainSession", "is_on_this_machine"]
+__all__ = ["Headers", "PlainReply", "PlainSession", "is_on_this_machine"]
 
 _NAMES = ("localhost", "127.0.0.1", "::1")
 _ALWAYS = {"Accept": "*/*", "Accept-Encoding": "identity"}  # what is not packed need not be unpacked
+_LONGEST_LINE = 65_536
+_MOST_HEADERS = 100
 
 
 def is_on_this_machine(address: str) -> bool:
     """Tell whether an address is plain HTTP to this very computer."""
     parts = urlsplit(address)
     return parts.scheme == "http" and parts.hostname in _NAMES
+
+
+class Headers(dict[str, str]):
+    """Headers of a reply; they are found by their names in any case."""
+
+    def __setitem__(self, name: str, value: str) -> None:
+        super().__setitem__(name.lower(), value)
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(str(name).lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a header, or what is given in its place."""
+        return super().get(name.lower(), default)
 
 
 class PlainReply:
@@ -35,18 +56,17 @@ class PlainReply:
     ----------
     status_code, reason : int, str
         Of HTTP.
-    headers : mapping
-        Names are found in any case.
+    headers : Headers
     content : bytes
     encoding : str
         Of the text; ccxt sets it.
     """
 
-    __slots__ = ("content", "encoding", "headers", "reason", "status_code", "url")
+    __slots__ = ("content", "encoding", "headers", "reason", "status_code")
 
-    def __init__(self, url: str, reply: http.client.HTTPResponse, content: bytes) -> None:
-        self.url, self.content, self.encoding = url, content, "utf-8"
-        self.status_code, self.reason, self.headers = reply.status, reply.reason, reply.headers
+    def __init__(self, status_code: int, reason: str, headers: Headers, content: bytes) -> None:
+        self.status_code, self.reason, self.headers, self.content = status_code, reason, headers, content
+        self.encoding = "utf-8"
 
     @property
     def text(self) -> str:
@@ -64,15 +84,15 @@ class PlainReply:
 class PlainSession:
     """One connection that is kept open, as much of ``requests.Session`` as ccxt uses.
 
-    A request is sent once: on a connection that the other side has closed meanwhile it opens another before it sends, never
-    after.
+    A request is sent once: where the other side has closed the connection meanwhile another is opened before it is sent,
+    never after.
     """
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
         self.cookies: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: _Connection | None = None
 
     def request(
         self,
@@ -90,38 +110,40 @@ class PlainSession:
         requests.exceptions.Timeout
             When no reply came in time.
         requests.exceptions.ConnectionError
-            When there is no connection, or it broke.
+            When there is no connection, or it broke, or what came is no HTTP.
         """
         parts = urlsplit(url)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        lines = {"Host": parts.netloc, **self.headers, **(headers or {}), **_ALWAYS}
+        if data is not None or method not in {"GET", "HEAD", "DELETE"}:
+            lines["Content-Length"] = str(len(data or b""))
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        message = f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + (data or b"")
         with self._lock:
             try:
                 connection = self._open(parts.hostname or "", parts.port or 80, timeout)
-                connection.request(method, target, data, {**(headers or {}), **_ALWAYS})
-                reply = connection.getresponse()
-                return PlainReply(url, reply, reply.read())
+                reply = connection.ask(message, timeout)
             except BaseException as error:  # half a reply may still be on its way
                 self._drop()
-                if isinstance(error, (OSError, http.client.HTTPException)):
+                if isinstance(error, (OSError, HTTPException)):
                     raise _as_known(error) from error
                 raise
+            if connection.is_last:
+                self._drop()
+            return reply
 
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
             self._drop()
 
-    def _open(self, host: str, port: int, timeout: float | None) -> http.client.HTTPConnection:
+    def _open(self, host: str, port: int, timeout: float | None) -> _Connection:
         known = self._connection
-        if known is not None and ((known.host, known.port) != (host, port) or _is_over(known)):
+        if known is not None and (known.address != (host, port) or known.was_closed()):
             self._drop()
             known = None
         if known is None:
-            known = self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
-            known.connect()
-        elif known.timeout != timeout:
-            known.timeout = timeout
-            known.sock.settimeout(timeout)
+            known = self._connection = _Connection(host, port, timeout)
         return known
 
     def _drop(self) -> None:
@@ -130,17 +152,103 @@ class PlainSession:
             known.close()
 
 
-def _is_over(connection: http.client.HTTPConnection) -> bool:
-    """Tell whether the other side has closed a connection that waits for its next request: nothing may come on it now."""
-    socket = connection.sock
-    if socket is None:  # the reply said that it is the last
-        return True
-    poll = select.poll()
-    poll.register(socket, select.POLLIN)
-    return bool(poll.poll(0))
+class _Connection:
+    """A connection that carries one request after the other; ``is_last`` tells that it carries no more."""
+
+    def __init__(self, host: str, port: int, timeout: float | None) -> None:
+        self.address = (host, port)
+        self.is_last = False
+        self._socket = socket.create_connection(self.address, timeout)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self._socket.makefile("rb")
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    def was_closed(self) -> bool:
+        """Tell whether the other side has closed it: between two requests nothing else may come."""
+        return bool(self._poll.poll(0))
+
+    def ask(self, message: bytes, timeout: float | None) -> PlainReply:
+        """Send a request and return the reply."""
+        self._socket.settimeout(timeout)
+        self._socket.sendall(message)
+        status = 100
+        while status == 100:  # "go on" says nothing
+            status, reason, version = _status_line(self._file)
+            headers = _headers(self._file)
+        length = headers.get("Content-Length")
+        if "chunked" in headers.get("Transfer-Encoding", "").lower():
+            content = _chunks(self._file)
+        elif status in {204, 304}:
+            content = b""
+        elif length is not None:
+            content = _exactly(self._file, _number(length))
+        else:
+            content = self._file.read()
+            self.is_last = True
+        self.is_last |= version != "HTTP/1.1" or headers.get("Connection", "").lower() == "close"
+        return PlainReply(status, reason, headers, content)
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+        self._socket.close()
 
 
-def _as_known(error: OSError | http.client.HTTPException) -> Exception:
+def _line(file: BufferedReader) -> str:
+    line = file.readline(_LONGEST_LINE)
+    if not line:
+        raise RemoteDisconnected("the other side closed the connection without a reply")
+    if not line.endswith(b"\n"):
+        raise IncompleteRead(line)
+    return line.decode("latin-1").rstrip("\r\n")
+
+
+def _status_line(file: BufferedReader) -> tuple[int, str, str]:
+    version, _, rest = _line(file).partition(" ")
+    number, _, reason = rest.partition(" ")
+    if not version.startswith("HTTP/1."):
+        raise HTTPException(f"this is no HTTP: {version[:60]!r}")
+    return _number(number), reason, version
+
+
+def _headers(file: BufferedReader) -> Headers:
+    found = Headers()
+    while line := _line(file):
+        name, _, value = line.partition(":")
+        found[name] = value.strip()
+        if len(found) > _MOST_HEADERS:
+            raise HTTPException(f"more than {_MOST_HEADERS} headers")
+    return found
+
+
+def _number(text: str, base: int = 10) -> int:
+    try:
+        number = int(text, base)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise HTTPException(f"expected a number from 0 on, got {text[:60]!r}")
+    return number
+
+
+def _exactly(file: BufferedReader, size: int) -> bytes:
+    content = file.read(size)
+    if len(content) < size:
+        raise IncompleteRead(content, size - len(content))
+    return content
+
+
+def _chunks(file: BufferedReader) -> bytes:
+    parts = []
+    while size := _number(_line(file).partition(";")[0], 16):
+        parts.append(_exactly(file, size))
+        _line(file)
+    _headers(file)  # trailers
+    return b"".join(parts)
+
+
+def _as_known(error: OSError | HTTPException) -> Exception:
     """Return the error of ``requests`` that ccxt knows."""
     from requests import exceptions
 
