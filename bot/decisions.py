@@ -173,7 +173,7 @@ class _Role:
                 self._batch = self._rows(all_candles(self._feed, self._timeframe))
             row = self._batch[len(self._feed) - 1].tolist()
         if row is None:
-            row = self._newest()
+            row = self._newest(moment)
         values, status = (tuple(row[2:-1]), row[-1]) if len(row) > 2 else (_NO_VALUES, self._shown_status())
         if self._single is not None:
             values = tuple(float(line[0]) for line in self._values)
@@ -205,9 +205,11 @@ class _Role:
         batch = self._engine.predict_batch(candles)
         return np.column_stack([digests, batch.values.astype(object), batch.status.astype(object)])
 
-    def _newest(self) -> list[Any]:
-        """Return the same of the newest bar."""
-        candles = newest_candles(self._feed, self._timeframe, max(1, self._engine.window_bars))
+    def _newest(self, moment: int) -> list[Any]:
+        """Return the same of the newest bar, from the very candles that its lines were computed from."""
+        candles = None if self._single is None else self._single.read
+        if candles is None or int(candles.open_ms[-1]) != moment:
+            candles = newest_candles(self._feed, self._timeframe, max(1, self._engine.window_bars))
         digests = self._engine.evidence(candles)
         if self._is_shown():
             return list(digests)

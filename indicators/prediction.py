@@ -50,6 +50,8 @@ class MLPrediction(bt.Indicator):
 
     Params:
       - ``model``: the engine that predicts, as the program binds it to a role of the config
+
+    ``read`` holds the candles that the newest prediction was computed from, where it was computed bar by bar.
     """
 
     lines: ClassVar[Any] = (*PREDICTION_COLUMNS, "status")
@@ -73,6 +75,7 @@ class MLPrediction(bt.Indicator):
                 f"the model {model.name} predicts bars of {model.timeframe}, the data has bars of {self._timeframe_of_bars}"
             )
         self._outputs = [getattr(self.lines, name) for name in (*PREDICTION_COLUMNS, "status")]
+        self.read: Candles | None = None
         self._history = HistoryRows(self.data, self._timeframe_of_bars, self._rows)
 
     def qbuffer(self, savemem: int = 0) -> None:
@@ -85,9 +88,8 @@ class MLPrediction(bt.Indicator):
         row = self._history.current()
         if row is None:
             model = self.p.model
-            values, status = model.predict_newest(
-                newest_candles(self.data, self._timeframe_of_bars, max(1, model.window_bars))
-            )
+            self.read = newest_candles(self.data, self._timeframe_of_bars, max(1, model.window_bars))
+            values, status = model.predict_newest(self.read)
             row = [*values, float(status)]
         for line, value in zip(self._outputs, row, strict=True):
             line[0] = value

@@ -16,7 +16,14 @@ from ml.bundles import BundleRunner, open_runner
 from ml.candles import Candles, format_ms
 from ml.edges import HoldingEdges, holding_edges
 from ml.errors import NotEnoughBars, SchemaMismatch
-from ml.evidence import NO_EVIDENCE, evidence_of_all, evidence_of_newest, newest_rows, newest_window
+from ml.evidence import (
+    NO_EVIDENCE,
+    evidence_of_all,
+    evidence_of_newest,
+    evidence_of_rows,
+    newest_rows,
+    newest_window,
+)
 from ml.expiry import expiry_of, first_expired
 from ml.features.blocks import block_index, find_blocks, index_start_ms, valid_bars
 from ml.fingerprints import most_candles
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from ml.sequences import Windows
     from registry.model import StrategyModel
 
+    Floats32 = npt.NDArray[np.float32]
     Integers = npt.NDArray[np.int64]
     Row = tuple[float, ...]
 
@@ -80,6 +88,7 @@ class PredictionEngine:
         self._recall: Recall | None = None
         self._edges: dict[tuple[float, float], HoldingEdges] = {}
         self._failures: set[str] = set()
+        self._seen: tuple[Candles, Blocks, Integers | None, Floats32] | None = None
         if model is not None:
             self._bundle = model.runner if model.open_runner is not None else open_runner(model)
             self._recall = Recall(cache, model.digest, self._bundle)
@@ -246,6 +255,12 @@ class PredictionEngine:
             return known
         try:
             rows = newest_rows(bundle.pipeline, candles, window)
+            self._seen = (
+                candles,
+                blocks,
+                window,
+                rows.copy(),
+            )  # whoever asks for the evidence next need not compute it again
             found = bundle.predict(rows, candles.close[-1:])
         except Exception as error:  # noqa: BLE001 - a strategy's bar must not end the run: it is told, and logged once
             self._report_failure(error, int(candles.open_ms[-1]))
@@ -310,7 +325,8 @@ class PredictionEngine:
         Parameters
         ----------
         candles
-            Closed candles up to the bar; the last ``window_bars`` of them suffice.
+            Closed candles up to the bar; the last ``window_bars`` of them suffice. Of the very object that `predict_newest`
+            was given last, the digest is that of the rows which the model has read.
 
         Returns
         -------
@@ -323,6 +339,8 @@ class PredictionEngine:
         SchemaMismatch, MissingColumns
             When the candles are not what the model reads.
         """
+        if self._seen is not None and self._seen[0] is candles and self._bundle is not None:
+            return evidence_of_rows(self._bundle.schema, *self._seen)
         read = self._reads()
         return NO_EVIDENCE if read is None else evidence_of_newest(*read, candles)
 

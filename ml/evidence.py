@@ -21,14 +21,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ml.candles import Candles
+    from ml.features.blocks import Blocks
     from ml.features.pipeline import FeaturePipeline
+    from ml.features.schema import FeatureSchema
 
     Flags = npt.NDArray[np.bool_]
     Floats32 = npt.NDArray[np.float32]
     Integers = npt.NDArray[np.int64]
     Evidence = tuple[str, str]
 
-__all__ = ["NO_EVIDENCE", "evidence_of_all", "evidence_of_newest", "joined", "newest_rows", "newest_window"]
+__all__ = [
+    "NO_EVIDENCE",
+    "evidence_of_all",
+    "evidence_of_newest",
+    "evidence_of_rows",
+    "joined",
+    "newest_rows",
+    "newest_window",
+]
 
 NO_EVIDENCE: Evidence = ("", "")
 """Of a bar that no features exist for, and of every bar where there is no model."""
@@ -98,8 +108,27 @@ def evidence_of_newest(pipeline: FeaturePipeline, sequence: int, candles: Candle
     window = newest_window(candles, valid, sequence) if sequence > 1 else None
     if sequence > 1 and window is None:
         return NO_EVIDENCE
+    return evidence_of_rows(schema, candles, blocks, window, newest_rows(pipeline, candles, window))
+
+
+def evidence_of_rows(
+    schema: FeatureSchema, candles: Candles, blocks: Blocks, window: Integers | None, rows: Floats32
+) -> Evidence:
+    """Return the evidence of the last bar, whose feature rows are known already; see `evidence_of_newest`.
+
+    Parameters
+    ----------
+    schema
+        Of the rows.
+    candles, blocks
+        Closed candles up to the bar, and their blocks.
+    window : int64 array or None
+        Positions of the rows; None of a single row.
+    rows : float32 array, shape (sequence, F)
+        What the model was given.
+    """
     oldest = None if window is None else int(window[0])
-    return newest_fingerprint(candles, schema, blocks, oldest).hex(), _digest(newest_rows(pipeline, candles, window))
+    return newest_fingerprint(candles, schema, blocks, oldest).hex(), _digest(rows)
 
 
 def evidence_of_all(pipeline: FeaturePipeline, sequence: int, candles: Candles) -> list[Evidence]:

@@ -111,7 +111,8 @@ class Arrivals:
             When a candle is off the grid, or one is missing and that is not certain yet.
         """
         notes: list[str] = []
-        table = [candles.columns[name].tolist() if name in candles.columns else None for name in columns]
+        known = candles.columns
+        table = [known[name].tolist() if name in known else None for name in columns]
         times = candles.open_ms.tolist()
         self._is_page_full = len(times) >= _PAGE
         if candles.off_grid.any():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import UsageError
+from bot.live.plain_http import PlainSession, is_on_this_machine
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
@@ -82,7 +83,11 @@ def trading_client(
     import ccxt
 
     check_exchange(exchange)
-    return getattr(ccxt, exchange)(_config(ccxt, exchange, keys, endpoint, timeout_ms, recv_window_ms))
+    client = getattr(ccxt, exchange)(_config(ccxt, exchange, keys, endpoint, timeout_ms, recv_window_ms))
+    if endpoint is not None and is_on_this_machine(endpoint):
+        client.session.close()
+        client.session = PlainSession()
+    return client
 
 
 def stream_client(exchange: str, keys: Keys | None, *, endpoint: str | None = None, recv_window_ms: int = 5_000) -> Any:

@@ -212,7 +212,8 @@ class Desk:
             row = self._journal.order(client_id)
             if row is None or row.is_done or row.state == "unsent":
                 continue
-            self.book(self._inquiry.cancelled(row.ticket))
+            for report in self._inquiry.cancelled(row.ticket):
+                self.book(report)
             other = [leg for leg in self._journal.undone(row.ticket.symbol) if leg.ticket.pair == row.ticket.pair]
             for leg in other if row.ticket.pair else ():
                 self.book(self._inquiry.found(leg.ticket))

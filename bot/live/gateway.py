@@ -273,8 +273,8 @@ class Gateway:
             raise NoAnswer(f"other orders in the reply {shown(reply)}")
         return found
 
-    def cancel(self, symbol: str, order_id: str) -> OrderReport:
-        """Cancel an open order by its client id; of a pair both are cancelled.
+    def cancel(self, symbol: str, order_id: str) -> tuple[OrderReport, ...]:
+        """Cancel an open order by its client id and return how it ended, and behind it the other of its pair, as both end.
 
         Raises
         ------
@@ -283,10 +283,13 @@ class Gateway:
         """
         params = {"symbol": self.markets[symbol].wire, "origClientOrderId": order_id}
         reply = self._ask(lambda: self._client.private_delete_order(params))
-        if isinstance(reply, dict) and "orderReports" in reply:  # one of a pair: the reply is the list's
-            rows = [row for row in reply["orderReports"] if row.get("origClientOrderId", "") == order_id]
-            reply = rows[0] if rows else None
-        return read_order(reply, order_id)
+        rows = (
+            reply.get("orderReports", [reply]) if isinstance(reply, dict) else None
+        )  # of one of a pair it is the list's
+        reports = [read_order(row) for row in rows] if isinstance(rows, list) else []
+        if all(report.client_id != order_id for report in reports):
+            raise NoAnswer(f"no order {order_id} in the reply {shown(reply)}")
+        return tuple(sorted(reports, key=lambda report: report.client_id != order_id))
 
     def find(self, symbol: str, order_id: str) -> OrderReport:
         """Return an order by its client id, the newest that has it.

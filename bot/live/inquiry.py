@@ -114,8 +114,11 @@ class Inquiry:
                 return None
             raise NoAnswer(f"the exchange does not know {ticket.client_id} at this moment: {error}") from error
 
-    def cancelled(self, ticket: Ticket) -> OrderReport:
-        """Cancel an order and return how it ended; to cancel again does no harm."""
+    def cancelled(self, ticket: Ticket) -> tuple[OrderReport, ...]:
+        """Cancel an order and return how it ended, with the other of its pair where the reply tells of that.
+
+        To cancel again does no harm.
+        """
         while True:
             try:
                 return self._gateway.cancel(ticket.symbol, ticket.client_id)
@@ -127,7 +130,7 @@ class Inquiry:
                 self.wait(max(error.wait_s or 0.0, FIRST_PAUSE))
             report = self.found(ticket)
             if report.is_done:
-                return report
+                return (report,)
 
     def complete(self, ticket: Ticket, report: OrderReport) -> OrderReport:
         """Return a report with all its trades; the list of trades may lag behind, and the order may trade on meanwhile."""

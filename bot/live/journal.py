@@ -13,7 +13,7 @@ import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from bot.live.facts import BarFacts, Ending, OrderRow
+from bot.live.facts import NOTHING, BarFacts, Ending, OrderRow
 from bot.live.journal_rows import (
     decision_digest,
     execution_values,
@@ -42,6 +42,13 @@ _INSERT_EXECUTION = (
     "INSERT INTO live_executions (run_id, symbol, trade_id, client_id, size, price, fee, fee_asset, at_ms) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+
+_NOTE_NEW_GUARDS = """
+UPDATE live_orders INDEXED BY live_orders_new_guards SET known_bar_ms = ?
+WHERE run_id = ? AND symbol = ? AND parent IS NOT NULL AND known_bar_ms IS NULL AND NOT EXISTS (
+    SELECT 1 FROM live_executions WHERE run_id = ? AND symbol = ? AND bar_ms IS NULL AND client_id = live_orders.parent
+)
+"""
 
 
 class Journal:
@@ -131,6 +138,9 @@ class Journal:
     def report(self, report: OrderReport) -> tuple[Execution, ...]:
         """Write down what the exchange says of an order and return the trades that were not known.
 
+        It does not wait for the disk, as the exchange can be asked again: a power cut leaves an order that was sent, whose
+        fate the next start looks up. The intent of the next order, which may depend on it, takes it to the disk with itself.
+
         Raises
         ------
         ValueError
@@ -149,7 +159,7 @@ class Journal:
                 return ()
             if not fresh and row.state == report.status and row.exchange_id == report.exchange_id:
                 return ()
-            with self._state.transaction():
+            with self._state.transaction(durable=False):
                 for trade in fresh:
                     self._state.execute(_INSERT_EXECUTION, execution_values(self.run.run_id, symbol, trade))
                 self._state.execute(
@@ -224,23 +234,21 @@ class Journal:
                     "INSERT INTO live_bars (run_id, symbol, open_ms, content, late, delivered_ms) VALUES (?, ?, ?, ?, ?, ?)",
                     (run, symbol, open_ms, content, int(is_late), now_ms),
                 )
-                self._state.execute(
+                booked = self._state.execute(
                     "UPDATE live_executions SET bar_ms = ? WHERE run_id = ? AND symbol = ? AND bar_ms IS NULL AND at_ms < ?",
                     (open_ms, run, symbol, close_ms),
                 )
-                self._state.execute(
+                booked += self._state.execute(
                     "UPDATE live_orders SET ended_bar_ms = ? WHERE run_id = ? AND symbol = ? AND ended_bar_ms IS NULL "
                     "AND state IN ('filled', 'cancelled', 'expired', 'rejected', 'refused') "
                     "AND (ended_ms IS NULL OR ended_ms < ?)",
                     (open_ms, run, symbol, close_ms),
                 )
-                self._state.execute(
-                    "UPDATE live_orders SET known_bar_ms = ? WHERE run_id = ? AND symbol = ? AND parent IS NOT NULL "
-                    "AND known_bar_ms IS NULL AND NOT EXISTS (SELECT 1 FROM live_executions "
-                    "WHERE client_id = live_orders.parent AND bar_ms IS NULL)",
-                    (open_ms, run, symbol),
+                booked += self._state.execute(
+                    _NOTE_NEW_GUARDS,
+                    (open_ms, run, symbol, run, symbol),
                 )
-                facts = self.facts(symbol, open_ms)
+                facts = self.facts(symbol, open_ms) if booked else NOTHING
             self._notes.clear()
             for client_id in facts.endings:
                 self.orders[client_id].ended_bar_ms = open_ms

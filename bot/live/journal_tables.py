@@ -52,5 +52,12 @@ CREATE TABLE live_models (
 ) WITHOUT ROWID
 """
 
-JOURNAL_STEPS: Mapping[str, Sequence[str]] = {"create_tables": tuple(_CREATE_TABLES.split(";"))}
+_FIND_NEW_GUARDS = """
+CREATE INDEX live_orders_new_guards ON live_orders (run_id, symbol) WHERE parent IS NOT NULL AND known_bar_ms IS NULL
+"""
+
+JOURNAL_STEPS: Mapping[str, Sequence[str]] = {
+    "create_tables": tuple(_CREATE_TABLES.split(";")),
+    "find_new_guards": (_FIND_NEW_GUARDS,),
+}
 """Statements by name of the step, for ``StateDatabase.apply``."""

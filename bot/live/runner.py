@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bot.decisions import record_decisions
 from bot.errors import BotError
 from bot.live.assembling import assemble_recorded
+from bot.live.feed import Notice
 from bot.live.gates import Gates
 from bot.live.journal_rows import decision_digest
 from bot.live.kill_switch import KillSwitch
@@ -282,6 +283,9 @@ class LiveRun:
                 self._check_replay(symbol)
         if self._last_bar_ms is not None and self.store.released_ms(symbol) >= self._last_bar_ms:
             self.assemblies[symbol].cerebro.runstop()
+            self.assemblies[symbol].cerebro.datas[0].deliver(
+                Notice(None, "the last bar")
+            )  # it need not wait for another
 
     def _check_replay(self, symbol: str) -> None:
         """Raise when the journal has orders that the replay did not want."""

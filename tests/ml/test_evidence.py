@@ -70,6 +70,33 @@ def test_the_newest_bar_has_the_evidence_of_the_batch(engines, kind, holes):
                 assert engine.evidence(candles.slice(at + 1 - engine.window_bars, at + 1)) == whole[at]
 
 
+@pytest.mark.parametrize("kind", ["single", "weekdays", "sequence", "dense network", "ensemble"])
+def test_after_a_prediction_the_evidence_is_of_the_rows_that_it_read_and_of_no_other_candles(
+    engines, kind, monkeypatch
+):
+    engine, candles = engines(kind), KINDS[kind][1]()
+    whole = engine.evidence_batch(candles)
+    computed = []
+    for name in ("latest", "newest"):
+        plain = getattr(FeaturePipeline, name)
+        monkeypatch.setattr(
+            FeaturePipeline, name, lambda *given, plain=plain, **more: computed.append(1) or plain(*given, **more)
+        )
+    first, second = (candles.slice(0, end) for end in (len(candles) - 1, len(candles)))
+    for bar in (first, second):
+        engine.predict_newest(bar)
+        members = len(computed)
+        assert members > 0
+        assert engine.evidence(bar) == whole[len(bar) - 1]
+        assert len(computed) == members  # nothing was computed again
+        computed.clear()
+    assert engine.evidence(first) == whole[-2]  # the bar before, once more, is not the newest
+    assert computed
+    early = candles.slice(0, 5)
+    assert (engine.predict_newest(early)[1], engine.evidence(early)) == (Status.WARMING, NOTHING)
+    assert engine.evidence(second) == whole[-1]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_there_is_evidence_where_and_only_where_there_are_features(engines, kind):
     engine = engines(kind)

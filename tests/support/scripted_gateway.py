@@ -148,7 +148,7 @@ class ScriptedGateway:
         self._arrive()
         return [self.find("BTCUSDT", name) for name, report in self.orders.items() if report.status == "open"]
 
-    def cancel(self, _symbol: str, client_id: str) -> OrderReport:
+    def cancel(self, _symbol: str, client_id: str) -> tuple[OrderReport, ...]:
         """Cancel an order and, where it is one of a pair, the other one."""
         error = self.cancels.pop(0) if self.cancels else None
         if error is not None:
@@ -156,12 +156,14 @@ class ScriptedGateway:
         report = self.orders.get(client_id)
         if report is None or report.status != "open":
             raise NotFound("Unknown order sent.", -2011)
+        ended = [client_id]
         for name, other in list(self.orders.items()):
             if name == client_id or (name[:-1] == client_id[:-1] and name[-1] in "ST" and other.status == "open"):
                 self.orders[name] = OrderReport(
                     name, other.exchange_id, "cancelled", other.executed, self.time_ms(), other.executions
                 )
-        return self.orders[client_id]
+                ended += [name] if name != client_id else []
+        return tuple(self.orders[name] for name in ended)
 
 
 def refused(words: str = "no", **details) -> Refused:

@@ -97,8 +97,14 @@ def test_a_pair_is_one_list_and_cancelling_one_cancels_both(gateway):
     )
     assert {report.client_id for report in gateway.send_pair(stop, target)} == {"mbtest-0S", "mbtest-0T"}
     assert len(gateway.open_orders("BTCUSDT")) == 2
-    assert gateway.cancel("BTCUSDT", "mbtest-0T").status == "cancelled"
-    assert gateway.find("BTCUSDT", "mbtest-0S").status == "cancelled"
+    ended = gateway.cancel("BTCUSDT", "mbtest-0T")
+    assert [report.client_id for report in ended] == [
+        "mbtest-0T",
+        "mbtest-0S",
+    ]  # the one that was asked for comes first
+    assert {report.status for report in ended} == {"cancelled"}
+    for report in ended:
+        assert gateway.find("BTCUSDT", report.client_id) == report
     with pytest.raises(NotFound):
         gateway.cancel("BTCUSDT", "mbtest-0S")
 

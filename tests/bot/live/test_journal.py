@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from bot.errors import StorageError
-from bot.live.journal import Journal
+from bot.live.journal import _NOTE_NEW_GUARDS, Journal
 from bot.live.journal_rows import RunRow, begin_run, pack_bar, read_series
 from bot.live.orders import Execution, Guard, OrderReport, Ticket
 from bot.state import StateDatabase
@@ -198,3 +198,97 @@ def test_candles_come_back_to_the_last_bit(state, journal):
     assert series.history.digest == candles.digest
     assert series.late == (False,) * 9 + (True,)
     assert Journal.newest_run(state, "bot") == run
+
+
+def test_an_intent_waits_for_the_disk_and_what_can_be_asked_again_goes_there_with_the_next(journal, state):
+    def waits() -> bool:
+        return state.rows("PRAGMA synchronous")[0][0] == 2  # FULL, as the last transaction had it
+
+    journal.intend([ticket()], 0)
+    assert waits()
+    journal.report(report("filled", trade(1, "2", 10)))
+    assert not waits()
+    deliver(journal, 0)
+    assert not waits()
+    for write in (
+        lambda: journal.intend([ticket("b")], 1),
+        lambda: journal.sending("b", 2),
+        lambda: journal.unsent("b"),
+        lambda: journal.refuse("b", "no"),
+        lambda: journal.gate(ticket("c"), "paused", 3),
+        lambda: journal.forgo(ticket("d"), "too late", 4),
+        journal.flush,
+    ):
+        journal.report(report("filled", trade(1, "2", 10)))
+        deliver(journal, journal_bars(state))
+        write()
+        assert waits()
+
+
+def journal_bars(state: StateDatabase) -> int:
+    return int(state.rows("SELECT count(*) FROM live_bars")[0][0])
+
+
+def test_a_power_cut_takes_no_intent_and_nothing_that_an_intent_was_decided_from(journal, state, tmp_path):
+    log = tmp_path / "state.db-wal"
+    bought, sold = trade(1, "2", 10), trade(2, "2", STEP + 10, "b")
+
+    def everything(kept: Journal) -> list[tuple]:
+        return [
+            (kept.order("a").state, kept.trades_of("a"), kept.unbooked("a")),
+            (kept.order("b").state, kept.trades_of("b"), kept.unbooked("b")),
+        ]
+
+    journal.intend([ticket()], 0)
+    safe = log.stat().st_size  # at this moment the order is sent
+    journal.report(report("filled", bought))
+    deliver(journal, 0)
+    journal.intend([ticket("b", "exit")], 1)
+    safe_again = log.stat().st_size
+    journal.report(report("filled", sold, name="b"))
+    deliver(journal, 1)
+    whole, end = everything(journal), log.stat().st_size
+    content = (tmp_path / "state.db").read_bytes(), log.read_bytes()
+    seen = set()
+    for size in range(safe, end + 1, 24 + 4096):  # a frame of the log at a time
+        home = tmp_path / str(size)
+        home.mkdir()
+        (home / "state.db").write_bytes(content[0])
+        (home / "state.db-wal").write_bytes(content[1][:size])
+        with StateDatabase(home / "state.db") as left:
+            kept = Journal(left, RUN)
+            assert kept.order("a").state in {"intended", "filled"}
+            bars = journal_bars(left)
+            seen.add((kept.order("a").state, bars, kept.order("b") and kept.order("b").state))
+            if size >= safe_again:  # the sale was decided from the purchase: that is there, too
+                assert kept.order("b") is not None
+                assert (kept.order("a").state, kept.unbooked("a"), bars >= 1) == ("filled", 0, True)
+            kept.report(
+                report("filled", bought)
+            )  # what the next start asks the exchange for, and the bars that it gives
+            for number in range(bars, 1):
+                deliver(kept, number)
+            if kept.order("b") is None:
+                kept.intend([ticket("b", "exit")], 1)
+            kept.report(report("filled", sold, name="b"))
+            for number in range(max(bars, 1), 2):
+                deliver(kept, number)
+            assert everything(kept) == whole
+    assert seen == {
+        ("intended", 0, None),
+        ("filled", 0, None),
+        ("filled", 1, None),
+        ("filled", 1, "intended"),
+        ("filled", 1, "filled"),
+        ("filled", 2, "filled"),
+    }
+
+
+def test_the_guards_that_are_new_are_found_without_reading_every_order(journal, state):
+    journal.intend([ticket()], 0)
+    plan = " ".join(
+        row["detail"] for row in state.rows(f"EXPLAIN QUERY PLAN {_NOTE_NEW_GUARDS}", (0, "r", "s", "r", "s"))
+    )
+    assert "live_orders USING INDEX live_orders_new_guards (run_id=? AND symbol=?)" in plan
+    assert "live_executions USING INDEX live_executions_by_bar (run_id=? AND symbol=? AND bar_ms=?)" in plan
+    assert "SCAN" not in plan
