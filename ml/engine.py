@@ -16,14 +16,7 @@ from ml.bundles import BundleRunner, open_runner
 from ml.candles import Candles, format_ms
 from ml.edges import HoldingEdges, holding_edges
 from ml.errors import NotEnoughBars, SchemaMismatch
-from ml.evidence import (
-    NO_EVIDENCE,
-    evidence_of_all,
-    evidence_of_newest,
-    evidence_of_rows,
-    newest_rows,
-    newest_window,
-)
+from ml.evidence import NO_EVIDENCE, evidence_of_all, evidence_of_newest, evidence_of_rows, newest_rows, newest_window
 from ml.expiry import expiry_of, first_expired
 from ml.features.blocks import block_index, find_blocks, index_start_ms, valid_bars
 from ml.fingerprints import most_candles
@@ -255,12 +248,7 @@ class PredictionEngine:
             return known
         try:
             rows = newest_rows(bundle.pipeline, candles, window)
-            self._seen = (
-                candles,
-                blocks,
-                window,
-                rows.copy(),
-            )  # whoever asks for the evidence next need not compute it again
+            self._seen = (candles, blocks, window, rows.copy())  # evidence of this bar need not compute it again
             found = bundle.predict(rows, candles.close[-1:])
         except Exception as error:  # noqa: BLE001 - a strategy's bar must not end the run: it is told, and logged once
             self._report_failure(error, int(candles.open_ms[-1]))
@@ -399,9 +387,7 @@ class PredictionEngine:
                 continue
             taken = windows.rows(lo, hi - 1)
             found = bundle.predict(rows[taken - first], candles.close[taken[bundle.sequence - 1 :]])
-            of_bar = (
-                windows.rank[lo:hi] - windows.rank[lo]
-            )  # off the grid the bar before is repeated, and blanked later
+            of_bar = windows.rank[lo:hi] - windows.rank[lo]  # off the grid a bar is repeated, and blanked later
             batch.values[lo:hi] = found.values[of_bar]
             batch.status[lo:hi] = found.status[of_bar]
 
