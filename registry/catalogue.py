@@ -230,7 +230,8 @@ class ModelCatalogue:
         return [self._named(shelf.symbol, shelf.model_type) for shelf in find_shelves(self.root)]
 
     def _require_known(self, shelf: Shelf, standing: Standing, timeframe: str | None = None) -> None:
-        if shelf.visible(standing, timeframe):
+        states = standing.versions.values()
+        if any(timeframe in (None, state.timeframe) and not shelf.is_pending(state) for state in states):
             return
         strays = [name for name in shelf.version_folders() if name not in standing.versions]
         if strays and not standing.versions:

@@ -37,6 +37,9 @@ def choose(shelf: Shelf, standing: Standing, key: ModelKey, version: str | None)
     InvalidBundle
         When ``latest-TIMEFRAME`` points nowhere.
     """
+    named = standing.versions.get(version or "")
+    if named is not None and named.timeframe == key.timeframe and not shelf.is_pending(named):
+        return named  # the usual case, whose cost does not grow with the number of versions
     states = shelf.visible(standing, key.timeframe)
     if version in (None, "latest"):
         shelf.check_link(key.timeframe)

@@ -9,36 +9,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bot.cli.model_compare import compare
+from bot.cli.model_decisions import (
+    FrameOption,
+    SymbolArgument,
+    TypeArgument,
+    archive,
+    promote,
+    quarantine,
+    restore,
+    rollback,
+    withdraw,
+)
 from bot.cli.model_explain import explain
 from bot.cli.model_figures import age_text, gate_verdict, headline, model_row, percent, short
+from bot.cli.model_history import history, history_cells, history_document
 from bot.cli.model_import import import_model
-from bot.cli.model_selection import find_key, open_registry, runnable_registry, select_model
+from bot.cli.model_repair import repair
+from bot.cli.model_selection import open_registry, runnable_registry, select_model
 from bot.cli.options import HomeOption, JsonOption
 from bot.cli.output import Report, progress
-from bot.errors import UsageError
 from bot.home import Home
-from registry.names import normalise_symbol, normalise_type, timeframe_ms
+from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
-    from registry.ledger import LedgerRow
     from registry.model import StrategyModel
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Models: list, show, compare, explain, import, validate, promote, roll back and archive them.",
+    help="Models: list, show, compare, explain, import and validate them; decide which is in use; the story of it.",
     no_args_is_help=True,
 )
-
-SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTCUSDT or BTC/USDT.")]
-TypeArgument = Annotated[str, typer.Argument(metavar="TYPE", help="Type of the model, such as basic.")]
-VersionArgument = Annotated[
-    str, typer.Argument(metavar="VERSION", help="A version, or its beginning, such as 2026-11-20.")
-]
-FrameOption = Annotated[
-    str | None, typer.Option("--timeframe", help="Needed only where the model has several timeframes.")
-]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is written into the ledger.")]
 
 
 @app.command("list")
@@ -96,7 +97,7 @@ def show(
     report.line(f"  a bet          {_bet_text(figures)}")
     report.line(f"  gate           {reason}")
     report.table("files", ["name", "bytes", "sha256"], _file_cells(model))
-    report.table("history", ["time", "action", "reason"], [[*_history_cells(row)[:2], row.reason] for row in rows])
+    report.table("history", ["time", "action", "reason"], [[*history_cells(row)[:2], row.reason] for row in rows])
     report.document(
         {
             **model_row(model, datetime.now(UTC)),
@@ -106,7 +107,7 @@ def show(
             "files": {
                 name: {"sha256": each.sha256, "bytes": each.bytes} for name, each in model.manifest.files.items()
             },
-            "history": [_history_document(row) for row in rows],
+            "history": [history_document(row) for row in rows],
         }
     )
 
@@ -114,6 +115,14 @@ def show(
 app.command("compare")(compare)
 app.command("explain")(explain)
 app.command("import")(import_model)
+app.command("promote")(promote)
+app.command("rollback")(rollback)
+app.command("withdraw")(withdraw)
+app.command("quarantine")(quarantine)
+app.command("restore")(restore)
+app.command("archive")(archive)
+app.command("history")(history)
+app.command("repair")(repair)
 
 
 @app.command("validate")
@@ -147,100 +156,6 @@ def validate(
     )
     if findings:
         raise typer.Exit(3)
-
-
-@app.command("promote")
-def promote(
-    symbol: SymbolArgument,
-    model_type: TypeArgument,
-    version: VersionArgument,
-    timeframe: FrameOption = None,
-    reason: ReasonOption = "by hand",
-    force: Annotated[bool, typer.Option("--force", help="Promote although the gate refused this version.")] = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a version the champion of its timeframe; what the gate refused needs --force."""
-    registry = open_registry(Home.resolve(home).models)
-    model = select_model(registry, symbol, model_type, timeframe, version)
-    allowed, verdict = gate_verdict(model)
-    already = model.status == "champion"
-    if not allowed and not force and not already:
-        raise UsageError(
-            f"{model} did not pass the gate: {verdict}. "
-            f"To promote it all the same: bot models promote {model.symbol} {model.model_type} {model.version_id} --force"
-        )
-    before = registry.champion_version(model.key)
-    evidence = {"by_hand": True, "forced": not allowed, "gate_reason": verdict, **headline(model)}
-    done = registry.promote(model.key, model.version_id, at=datetime.now(UTC), reason=reason, evidence=evidence)
-    report = Report(as_json=as_json)
-    if already:
-        report.line(f"{done} is the champion of {done.timeframe} already; nothing was changed.")
-    else:
-        report.line(f"{done} is now the champion of {done.timeframe}{f', after {before}' if before else ''}.")
-        if not allowed:
-            report.line(f"WARNING: promoted against the gate, which said: {verdict}")
-    report.document(
-        {**model_row(done, datetime.now(UTC)), "previous": before, "changed": not already, "forced": not allowed}
-    )
-
-
-@app.command("rollback")
-def rollback(
-    symbol: SymbolArgument,
-    model_type: TypeArgument,
-    timeframe: FrameOption = None,
-    reason: ReasonOption = "by hand",
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make the champion before this one champion again; a second rollback undoes the first."""
-    registry = open_registry(Home.resolve(home).models)
-    key = find_key(registry, symbol, model_type, timeframe)
-    before = registry.champion_version(key)
-    done = registry.rollback(key, at=datetime.now(UTC), reason=reason)
-    report = Report(as_json=as_json)
-    report.line(f"{done} is the champion of {done.timeframe} again, after {before}.")
-    report.document({**model_row(done, datetime.now(UTC)), "previous": before, "changed": True})
-
-
-@app.command("archive")
-def archive(
-    symbol: SymbolArgument,
-    model_type: TypeArgument,
-    version: VersionArgument,
-    timeframe: FrameOption = None,
-    reason: ReasonOption = "by hand",
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Mark a version as archived; nothing is deleted, and promoting it takes it out again."""
-    registry = open_registry(Home.resolve(home).models)
-    key, found = registry.find_version(symbol=symbol, model_type=model_type, text=version, timeframe=timeframe)
-    done = registry.archive(key, found, at=datetime.now(UTC), reason=reason)
-    report = Report(as_json=as_json)
-    report.line(f"{done} is archived.")
-    report.document({"symbol": key.symbol, "timeframe": key.timeframe, "model_type": key.model_type} | _brief(done))
-
-
-@app.command("history")
-def history(
-    symbol: SymbolArgument,
-    model_type: TypeArgument,
-    timeframe: FrameOption = None,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print the ledger: what was registered, promoted, rolled back and archived, when and why."""
-    registry = open_registry(Home.resolve(home).models)
-    names = {"symbol": normalise_symbol(symbol), "model_type": normalise_type(model_type)}
-    frames = [timeframe] if timeframe else registry.timeframes(**names)
-    rows = [row for frame in frames for row in registry.history(find_key(registry, symbol, model_type, frame))]
-    rows.sort(key=lambda row: row.sequence)
-    report = Report(as_json=as_json)
-    title = f"{names['symbol']}/{names['model_type']}"
-    report.table(title, ["time", "action", "version", "reason"], [_history_cells(row) for row in rows])
-    report.document({**names, "history": [_history_document(row) for row in rows]})
 
 
 def _list_cells(model: StrategyModel, now: datetime) -> list[str]:
@@ -279,24 +194,3 @@ def _bet_text(figures: dict[str, float | None]) -> str:
 
 def _file_cells(model: StrategyModel) -> list[list[Any]]:
     return [[name, record.bytes, record.sha256[:16]] for name, record in model.manifest.files.items()]
-
-
-def _history_cells(row: LedgerRow) -> list[Any]:
-    return [row.at.strftime("%Y-%m-%d %H:%M:%S"), row.action, row.version, row.reason]
-
-
-def _history_document(row: LedgerRow) -> dict[str, Any]:
-    return {
-        "time": row.at.isoformat(),
-        "action": row.action,
-        "timeframe": row.timeframe,
-        "version": row.version,
-        "reason": row.reason,
-        "evidence": dict(row.evidence),
-        "manifest": row.manifest,
-    }
-
-
-def _brief(model: StrategyModel) -> dict[str, Any]:
-    """Return what the ledger knows of a version: an archived bundle may be broken."""
-    return {"version": model.version_id, "status": model.status, "promoted": model.promoted, "path": str(model.path)}

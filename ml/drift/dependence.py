@@ -95,10 +95,11 @@ def _reach(codes: npt.NDArray[np.int8], chance: float) -> int:
     if most <= _LAGS:
         return most
 
-    def agreement(lag: int) -> float:
-        return float(np.count_nonzero(codes[lag:] == codes[:-lag])) / (count - lag) - chance
-
     reach = _LAGS
-    while reach + _LAGS <= most and sum(agreement(reach + lag) for lag in range(1, _LAGS + 1)) > 0:
+    while reach + _LAGS <= most:
+        both = count - reach - _LAGS  # rows that have one before them at every lag of the window
+        later = np.lib.stride_tricks.sliding_window_view(codes, both)[reach + 1 : reach + _LAGS + 1]
+        if np.count_nonzero(later == codes[:both]) <= chance * _LAGS * both:
+            break
         reach += _LAGS
     return reach

@@ -360,6 +360,174 @@ def test_a_latest_that_points_nowhere(bot, two, registry):
     assert "points to 'nowhere'" in out
 
 
+# ---------------------------------------------------------------- rollback to, quarantine, withdraw, restore
+
+
+@pytest.fixture
+def three(registry):
+    """Champions one after the other, an hour apart."""
+    names = [registry.register(KEY, files(), at=AT + timedelta(days=i)).version_id for i in range(3)]
+    for number, name in enumerate(names):
+        registry.promote(KEY, name, at=AT + timedelta(hours=number), reason=f"turn {number}", evidence={"gain": 0.25})
+    return names
+
+
+def test_rollback_to_an_earlier_champion(bot, bot_json, three, registry):
+    code, out, _ = bot("rollback", "BTCUSDT", "basic", "--to", "2026-11-20", "--reason", "the old one was better")
+    assert (code, out) == (0, f"BTCUSDT/basic@{three[0]} is the champion of 1h again, after {three[2]}.\n")
+    assert registry.history(KEY)[-1].reason == "the old one was better"
+    code, document = bot_json("rollback", "BTCUSDT", "basic", "--to", three[0])
+    assert (code, document["changed"], document["previous"]) == (0, False, three[0])
+    assert "already; nothing was changed" in bot("rollback", "BTCUSDT", "basic", "--to", three[0])[1]
+    never = registry.register(KEY, files(), at=AT + timedelta(days=9)).version_id
+    code, _, err = bot("rollback", "BTCUSDT", "basic", "--to", never)
+    assert code == 2
+    assert "was never champion" in err
+
+
+def test_quarantine_and_restore(bot, bot_json, three, registry):
+    code, out, _ = bot("quarantine", "BTC/USDT", "price", "2026-11-22", "--reason", "drift")
+    assert code == 0
+    assert f"BTCUSDT/basic@{three[2]} is quarantined." in out
+    assert "BTCUSDT/1h/basic has no champion now; an earlier one: bot models rollback BTCUSDT basic" in out
+    assert registry.champion(KEY) is None
+    code, document = bot_json("quarantine", "BTCUSDT", "basic", three[0])
+    assert (code, document["status"], document["was_champion"]) == (0, "quarantined", False)
+    assert bot("rollback", "BTCUSDT", "basic")[1] == f"BTCUSDT/basic@{three[1]} is the champion of 1h again.\n"
+    assert bot("rollback", "BTCUSDT", "basic", "--to", three[2])[0] == 2
+    code, out, _ = bot("restore", "BTCUSDT", "basic", three[2])
+    assert (code, out) == (0, f"BTCUSDT/basic@{three[2]} is superseded.\n")
+    code, document = bot_json("restore", "BTCUSDT", "basic", three[1])
+    assert (code, document["status"], document["changed"]) == (0, "champion", False)
+    assert "quarantined" in next(line for line in bot("list")[1].splitlines() if three[0] in line)
+
+
+def test_withdraw(bot, bot_json, three, registry):
+    code, out, _ = bot("withdraw", "BTCUSDT", "basic", "--reason", "no skill")
+    assert (code, out) == (0, f"BTCUSDT/1h/basic has no champion any more; it was {three[2]}.\n")
+    assert registry.history(KEY)[-1].action == "withdraw"
+    code, document = bot_json("withdraw", "BTCUSDT", "basic")
+    assert (code, document["changed"], document["previous"]) == (0, False, None)
+    assert bot_json("rollback", "BTCUSDT", "basic")[1]["version"] == three[2]
+
+
+# ---------------------------------------------------------------- history
+
+
+def test_history_tells_the_evidence_and_the_reigns(bot, bot_json, three, registry):
+    registry.quarantine(KEY, three[2], at=AT + timedelta(hours=5), reason="drift", evidence={"r": {"alarm": 9001.5}})
+    code, out, _ = bot("history", "BTCUSDT", "basic")
+    assert code == 0
+    assert "gain=0.25" in out
+    assert "r.alarm=9001.5" in out
+    _, document = bot_json("history", "BTCUSDT", "basic", "--timeframe", "1h")
+    assert [(each["from"], each["version"]) for each in document["reigns"]["1h"]] == [
+        ("2026-11-20T12:00:00+00:00", three[0]),
+        ("2026-11-20T13:00:00+00:00", three[1]),
+        ("2026-11-20T14:00:00+00:00", three[2]),
+        ("2026-11-20T17:00:00+00:00", None),
+    ]
+    assert document["history"][-1]["evidence"] == {"r": {"alarm": 9001.5}}
+
+
+@pytest.mark.parametrize(
+    ("moment", "champion", "text"),
+    [
+        ("2026-11-20T11:59:59.999", None, "there was no champion yet"),
+        ("2026-11-20T12:00", 0, "(promote: turn 0)"),
+        ("2026-11-20T15:30:00+02:00", 1, "since 2026-11-20T13:00:00+00:00 (promote: turn 1)"),
+        ("2026-11-21", None, "there was no champion, since 2026-11-20T17:00:00+00:00 (quarantine: drift)"),
+    ],
+)
+def test_history_tells_who_was_champion_then(bot, bot_json, three, registry, moment, champion, text):
+    registry.quarantine(KEY, three[2], at=AT + timedelta(hours=5), reason="drift")
+    wanted = None if champion is None else three[champion]
+    code, document = bot_json("history", "BTCUSDT", "basic", "--at", moment)
+    assert code == 0
+    assert (document["champion"] or {"version": None})["version"] == wanted
+    first = bot("history", "BTCUSDT", "basic", "--at", moment)[1].splitlines()[0]
+    assert text in first
+    assert wanted is None or f"champion was {wanted}" in first
+
+
+def test_a_moment_that_is_none_or_of_which_model(bot, three, registry):
+    code, _, err = bot("history", "BTCUSDT", "basic", "--at", "yesterday")
+    assert code == 2
+    assert "'yesterday' is not a date" in err
+    registry.register(ModelKey("BTCUSDT", "basic", "4h"), files(), at=AT)
+    code, _, err = bot("history", "BTCUSDT", "basic", "--at", "2026-11-20")
+    assert code == 2
+    assert "choose one with --timeframe" in err
+    assert bot("history", "BTCUSDT", "basic", "--at", "2026-11-20", "--timeframe", "4h")[0] == 0
+
+
+# ---------------------------------------------------------------- repair
+
+
+@pytest.fixture
+def damaged(three, registry):
+    path = registry.root / "BTCUSDT/basic/ledger.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"turn 1", b"turn X"))
+    return path
+
+
+def test_commands_name_a_damaged_ledger_and_the_way_out(bot, bot_json, three, damaged):
+    for words in (
+        ("show", "BTCUSDT", "basic"),
+        ("promote", "BTCUSDT", "basic", three[0], "--force"),
+        ("rollback", "BTCUSDT", "basic"),
+        ("quarantine", "BTCUSDT", "basic", three[0]),
+        ("withdraw", "BTCUSDT", "basic"),
+        ("history", "BTCUSDT", "basic"),
+    ):
+        code, out, err = bot(*words)
+        assert (code, out) == (3, "")
+        assert "ledger.jsonl:5: this row was damaged" in err
+        assert "bot models repair BTCUSDT basic" in err
+    assert "bot models repair BTCUSDT basic" in bot("list")[1]
+    code, out, _ = bot("validate", "--no-run")
+    assert code == 3
+    assert "bot models repair BTCUSDT basic" in out
+
+
+def test_repair_shows_asks_and_does(bot, bot_json, three, damaged, registry, monkeypatch):
+    before = damaged.read_bytes()
+    code, out, err = bot("repair", "BTCUSDT", "basic")
+    assert code == 2
+    assert "kept         4 row(s) before the damage" in out
+    assert "lost         2 line(s) from there on, 1 of them unreadable" in out
+    assert f"withdrawn    {three[0]}: after the damage the lost rows speak of {three[2]}" in out
+    assert "add --yes" in err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
+    code, _, err = bot("repair", "BTCUSDT", "basic")
+    assert (code, err) == (2, "error: nothing was changed\n")
+    assert damaged.read_bytes() == before
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: True)
+    code, out, _ = bot("repair", "btc/usdt", "price")
+    assert code == 0
+    assert "Repaired. The damaged ledger is kept as ledger.damaged-" in out
+    assert registry.champion(KEY) is None
+    assert bot("validate", "--no-run")[0] == 0
+    assert bot("repair", "BTCUSDT", "basic")[1] == "The ledger is sound; nothing was changed.\n"
+    code, out, _ = bot("history", "BTCUSDT", "basic")
+    assert code == 0
+    assert "the ledger was damaged: row 5" in out
+
+
+def test_repair_as_json(bot_json, three, damaged, registry):
+    code, document = bot_json("repair", "BTCUSDT", "basic")
+    assert code == 2
+    assert "add --yes" in document["error"]
+    code, document = bot_json("repair", "BTCUSDT", "basic", "--yes")
+    assert (code, document["changed"]) == (0, True)
+    assert (document["repair"]["kept"], document["repair"]["lost"]) == (4, 2)
+    assert set(document["repair"]["withdrawn"]) == {three[0]}
+    assert (damaged.parent / document["repair"]["saved_as"]).exists()
+    assert bot_json("repair", "BTCUSDT", "basic") == (0, {"changed": False, "repair": None})
+    assert bot_json("repair", "XRP", "basic")[0] == 2
+
+
 # ---------------------------------------------------------------- validate
 
 

@@ -1,0 +1,196 @@
+"""``bot models promote`` and its like: decisions about versions, each a row of the ledger with its reason."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bot.cli.model_figures import gate_verdict, headline, model_row
+from bot.cli.model_selection import find_key, open_registry, select_model
+from bot.cli.options import HomeOption, JsonOption
+from bot.cli.output import Report
+from bot.errors import UsageError
+from bot.home import Home
+
+if TYPE_CHECKING:
+    from registry.model import StrategyModel
+
+__all__ = [
+    "FrameOption",
+    "SymbolArgument",
+    "TypeArgument",
+    "archive",
+    "promote",
+    "quarantine",
+    "restore",
+    "rollback",
+    "withdraw",
+]
+
+SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTCUSDT or BTC/USDT.")]
+TypeArgument = Annotated[str, typer.Argument(metavar="TYPE", help="Type of the model, such as basic.")]
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="VERSION", help="A version, or its beginning, such as 2026-11-20.")
+]
+FrameOption = Annotated[
+    str | None, typer.Option("--timeframe", help="Needed only where the model has several timeframes.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is written into the ledger.")]
+
+
+def promote(
+    symbol: SymbolArgument,
+    model_type: TypeArgument,
+    version: VersionArgument,
+    timeframe: FrameOption = None,
+    reason: ReasonOption = "by hand",
+    force: Annotated[bool, typer.Option("--force", help="Promote although the gate refused this version.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a version the champion of its timeframe; what the gate refused needs --force."""
+    registry = open_registry(Home.resolve(home).models)
+    model = select_model(registry, symbol, model_type, timeframe, version)
+    allowed, verdict = gate_verdict(model)
+    already = model.status == "champion"
+    if not allowed and not force and not already:
+        raise UsageError(
+            f"{model} did not pass the gate: {verdict}. "
+            f"To promote it all the same: bot models promote {model.symbol} {model.model_type} {model.version_id} --force"
+        )
+    before = registry.champion_version(model.key)
+    evidence = {"by_hand": True, "forced": not allowed, "gate_reason": verdict, **headline(model)}
+    done = registry.promote(model.key, model.version_id, at=datetime.now(UTC), reason=reason, evidence=evidence)
+    report = Report(as_json=as_json)
+    if already:
+        report.line(f"{done} is the champion of {done.timeframe} already; nothing was changed.")
+    else:
+        report.line(f"{done} is now the champion of {done.timeframe}{f', after {before}' if before else ''}.")
+        if not allowed:
+            report.line(f"WARNING: promoted against the gate, which said: {verdict}")
+    report.document(
+        {**model_row(done, datetime.now(UTC)), "previous": before, "changed": not already, "forced": not allowed}
+    )
+
+
+def rollback(
+    symbol: SymbolArgument,
+    model_type: TypeArgument,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="An earlier champion [default: the last before this].")
+    ] = None,
+    timeframe: FrameOption = None,
+    reason: ReasonOption = "by hand",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an earlier champion champion again; without --to a second rollback undoes the first."""
+    registry = open_registry(Home.resolve(home).models)
+    if to is None:
+        key, version = find_key(registry, symbol, model_type, timeframe), None
+    else:
+        key, version = registry.find_version(symbol=symbol, model_type=model_type, text=to, timeframe=timeframe)
+    before = registry.champion_version(key)
+    done = registry.rollback(key, at=datetime.now(UTC), reason=reason, version=version)
+    changed = done.version_id != before
+    report = Report(as_json=as_json)
+    if changed:
+        report.line(f"{done} is the champion of {done.timeframe} again{f', after {before}' if before else ''}.")
+    else:
+        report.line(f"{done} is the champion of {done.timeframe} already; nothing was changed.")
+    report.document({**model_row(done, datetime.now(UTC)), "previous": before, "changed": changed})
+
+
+def withdraw(
+    symbol: SymbolArgument,
+    model_type: TypeArgument,
+    timeframe: FrameOption = None,
+    reason: ReasonOption = "by hand",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Leave a model without a champion; a rollback brings the one back that it had."""
+    registry = open_registry(Home.resolve(home).models)
+    key = find_key(registry, symbol, model_type, timeframe)
+    done = registry.withdraw(key, at=datetime.now(UTC), reason=reason)
+    report = Report(as_json=as_json)
+    if done is None:
+        report.line(f"{key} has no champion; nothing was changed.")
+    else:
+        report.line(f"{key} has no champion any more; it was {done.version_id}.")
+    names = {"symbol": key.symbol, "timeframe": key.timeframe, "model_type": key.model_type}
+    report.document({**names, "previous": done.version_id if done else None, "changed": done is not None})
+
+
+def quarantine(
+    symbol: SymbolArgument,
+    model_type: TypeArgument,
+    version: VersionArgument,
+    timeframe: FrameOption = None,
+    reason: ReasonOption = "by hand",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a version out of use; when it is the champion, the model has none until one is promoted."""
+    registry = open_registry(Home.resolve(home).models)
+    key, found = registry.find_version(symbol=symbol, model_type=model_type, text=version, timeframe=timeframe)
+    was_champion = registry.champion_version(key) == found
+    done = registry.quarantine(key, found, at=datetime.now(UTC), reason=reason)
+    report = Report(as_json=as_json)
+    report.line(f"{done} is quarantined.")
+    if was_champion:
+        report.line(f"{key} has no champion now; an earlier one: bot models rollback {key.symbol} {key.model_type}")
+    report.document({**_brief(done), "was_champion": was_champion})
+
+
+def restore(
+    symbol: SymbolArgument,
+    model_type: TypeArgument,
+    version: VersionArgument,
+    timeframe: FrameOption = None,
+    reason: ReasonOption = "by hand",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a version out of the archive or of quarantine; it is not promoted by that."""
+    registry = open_registry(Home.resolve(home).models)
+    key, found = registry.find_version(symbol=symbol, model_type=model_type, text=version, timeframe=timeframe)
+    rows = len(registry.history(key))
+    done = registry.restore(key, found, at=datetime.now(UTC), reason=reason)
+    changed = len(registry.history(key)) > rows
+    report = Report(as_json=as_json)
+    report.line(f"{done} is {'' if changed else 'neither archived nor quarantined: it stays '}{done.status}.")
+    report.document({**_brief(done), "changed": changed})
+
+
+def archive(
+    symbol: SymbolArgument,
+    model_type: TypeArgument,
+    version: VersionArgument,
+    timeframe: FrameOption = None,
+    reason: ReasonOption = "by hand",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mark a version as archived; nothing is deleted, and promoting it takes it out again."""
+    registry = open_registry(Home.resolve(home).models)
+    key, found = registry.find_version(symbol=symbol, model_type=model_type, text=version, timeframe=timeframe)
+    done = registry.archive(key, found, at=datetime.now(UTC), reason=reason)
+    report = Report(as_json=as_json)
+    report.line(f"{done} is archived.")
+    report.document(_brief(done))
+
+
+def _brief(model: StrategyModel) -> dict[str, Any]:
+    """Return what the ledger knows of a version: one that is put aside may be broken."""
+    return {
+        "symbol": model.symbol,
+        "timeframe": model.timeframe,
+        "model_type": model.model_type,
+        "version": model.version_id,
+        "status": model.status,
+        "promoted": model.promoted,
+        "path": str(model.path),
+    }
