@@ -34,6 +34,7 @@ __all__ = ["ONE_SIDED_90", "Evaluations", "evaluations_of", "on_common_bars"]
 ONE_SIDED_90 = 1.2815515655446004
 """Normal quantile of a one-sided 90 % bound: a lower bound lies above the truth in 1 of 10 cases."""
 
+_COIN = 0.5
 _COLUMNS = ("open_ms", "k", "came_true", "stated", "null_rate", "loss")
 
 
@@ -55,8 +56,8 @@ class Evaluations:
     stated : float64 array, shape (n,)
         Probability that was stated of that event.
     null_rate : float64 array, shape (n,)
-        Probability of it by somebody without a model. Direction and price: ``max(0.5, one-sided 90 % lower Wilson bound of
-        the majority's share in the training rows)``; risk: the training base rate; volatility: NaN, there is none.
+        Probability of it by somebody without a model. Direction and price: the majority's share in the training rows where
+        its one-sided 90 % lower Wilson bound is above 0.5, else 0.5; risk: the training base rate; volatility: NaN.
     loss : float64 array, shape (n,)
         Log-loss in nats; QLIKE for volatility.
     baseline_loss : mapping of str to float64 array, shape (n,)
@@ -229,14 +230,18 @@ def _direction(record: OutOfSample, training_rows: int | Integers | None) -> _Pa
 
 
 def _null_rate(base_rate: Floats, training_rows: int | Integers | None) -> Floats:
-    """Return the majority's hit rate by its Wilson bound, at least a coin's."""
+    """Return the majority's hit rate where there surely is a majority, else a coin's.
+
+    The bound itself would let "always up" gather evidence in a rising market: 17.7 % of years in place of 6.4 %, where 52 %
+    of the bars rise and 4,000 rows were learnt from.
+    """
     majority = np.maximum(base_rate, 1.0 - base_rate)
     if training_rows is None:
         return majority
     pairs = np.stack([majority, np.broadcast_to(np.asarray(training_rows, dtype=np.float64), majority.shape)], axis=1)
     distinct, place = np.unique(pairs, axis=0, return_inverse=True)  # one pair a refit
-    bounds = [max(0.5, wilson(share * count, count, ONE_SIDED_90)[0]) if count else 0.5 for share, count in distinct]
-    rates: Floats = np.array(bounds, dtype=np.float64)[place.reshape(-1)]
+    sure = [count > 0 and wilson(share * count, count, ONE_SIDED_90)[0] > _COIN for share, count in distinct]
+    rates: Floats = np.where(sure, distinct[:, 0], _COIN)[place.reshape(-1)]
     return rates
 
 
