@@ -133,6 +133,7 @@ def load_recipes(source: Path | Iterable[Path], *, every_ms: int = DEFAULT_EVERY
             problems.append(str(error))
     names: dict[str, Path] = {}
     digests: dict[str, tuple[Path, str]] = {}
+    horizons: dict[str, tuple[int, str]] = {}
     for path, document, recipe in found:
         first = names.setdefault(recipe.name, path)
         like, other = digests.setdefault(recipe.digest, (path, recipe.name))
@@ -145,6 +146,13 @@ def load_recipes(source: Path | Iterable[Path], *, every_ms: int = DEFAULT_EVERY
                 "every and expires_after; drop one of them, or change the seed"
             )
             problems.append(str(document.error([((), words, False)])))
+        horizon, other = horizons.setdefault(str(recipe.key), (recipe.horizon, recipe.name))
+        if horizon != recipe.horizon:
+            words = (
+                f"{recipe.name!r} looks {recipe.horizon} bars ahead and {other!r} {horizon}, but both are recipes of "
+                f"{recipe.key}, which has one champion: they answer different questions and cannot be compared"
+            )
+            problems.append(str(document.error([(("horizon",), words, False)])))
     if problems:
         raise ConfigError("\n".join(problems))
     return tuple(recipe for _, _, recipe in found)

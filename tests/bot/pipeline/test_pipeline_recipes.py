@@ -268,6 +268,15 @@ def test_two_recipes_that_learn_the_same_are_refused(tmp_path):
     )
 
 
+def test_recipes_of_one_champion_look_equally_far_ahead(tmp_path):
+    write(tmp_path / "a.yaml", named("a"))
+    write(tmp_path / "b.yaml", named("b") + "seed: 9\nhorizon: 4\n")
+    with pytest.raises(ConfigError) as caught:
+        load_recipes(tmp_path)
+    assert f"{tmp_path / 'b.yaml'}:" in str(caught.value)
+    assert "'b' looks 4 bars ahead and 'a' 1, but both are recipes of BTCUSDT/1h/" in str(caught.value)
+
+
 def test_two_files_may_share_symbols_but_no_recipe(tmp_path):
     write(tmp_path / "a.yaml", named("a").replace("symbol: BTCUSDT", "symbols: [BTCUSDT, ETHUSDT]"))
     write(tmp_path / "b.yaml", named("b").replace("symbol: BTCUSDT", "symbols: [XRPUSDT, ETHUSDT]"))
