@@ -270,7 +270,7 @@ def test_two_recipes_that_learn_the_same_are_refused(tmp_path):
 
 def test_recipes_of_one_champion_look_equally_far_ahead(tmp_path):
     write(tmp_path / "a.yaml", named("a"))
-    write(tmp_path / "b.yaml", named("b") + "seed: 9\nhorizon: 4\n")
+    write(tmp_path / "b.yaml", named("b", 9) + "horizon: 4\n")
     with pytest.raises(ConfigError) as caught:
         load_recipes(tmp_path)
     assert f"{tmp_path / 'b.yaml'}:" in str(caught.value)
