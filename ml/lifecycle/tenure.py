@@ -1,6 +1,6 @@
 """Who serves: the rules by which recipes of one model key become, stay and cease to be the champion.
 
-Rules (``notes`` of the decision in ``docs/decisions/0019``):
+Rules (docs/decisions/0019-who-serves.md says why):
 
 - *first champion*: a record that shows skill (`Claim`), corrected for the number of recipes that were ever tried;
 - *refit* of the champion's recipe: promoted, unless the refits are shown worse than the version that is held beside them;
@@ -31,7 +31,7 @@ from ml.lifecycle.drift_test import ONE_SIDED_85, reference_rate
 from ml.lifecycle.duel import Duel
 from ml.lifecycle.evaluations import on_common_bars
 from ml.lifecycle.facts import Champion, Decision, Facts, Held, version_stream
-from ml.lifecycle.watch import Watch, is_sound_since
+from ml.lifecycle.watch import Watch, doubts_since
 from registry.names import timeframe_ms
 
 if TYPE_CHECKING:
@@ -186,6 +186,11 @@ class Tenure:
         """Return what a stream's record shows; None where it has none."""
         return self._streams[stream].claim(self.needed) if stream in self._streams else None
 
+    def doubts(self, stream: str, now_ms: int) -> tuple[str, ...]:
+        """Return why old evidence of a stream does not hold in the last days; a fallback and a first champion are asked."""
+        since_ms = max(now_ms - self.rules.ranking_ms, self.facts.counted_from(stream) or 0)
+        return doubts_since(since_ms, self.timeframe, stream, self._streams[stream]) if stream in self._streams else ()
+
     def duels(self) -> dict[str, Duel]:
         """Return how the other recipes do against the champion on the same fresh bars."""
         return dict(self._duels)
@@ -287,7 +292,7 @@ class Tenure:
         """Return the promotion of the best recipe that shows skill, where nobody serves."""
         claims = {name: self.claim(name) for name in self.facts.enrolled if name in versions and name != avoid}
         sound = [name for name, claim in claims.items() if claim is not None and claim.holds]
-        sound = [name for name in sound if self._is_sound_lately(name, now_ms)]
+        sound = [name for name in sound if not self.doubts(name, now_ms)]
         if not sound:
             return []
         best = self._least_loss(sound, now_ms)
@@ -359,11 +364,6 @@ class Tenure:
         for name in fallen & self._streams.keys():
             self._streams[name].restart(now_ms)
         return fallen
-
-    def _is_sound_lately(self, stream: str, now_ms: int) -> bool:
-        """Tell whether old evidence still holds in the last days; a fallback and a first champion are asked."""
-        since_ms = max(now_ms - self.rules.ranking_ms, self.facts.counted_from(stream) or 0)
-        return is_sound_since(since_ms, self.timeframe, stream, self._streams[stream])
 
     def _recent(self, streams: Iterable[str], now_ms: int) -> dict[str, Evaluations]:
         """Return the rows of the last days, of the streams that have some and answer the question of the first of them."""

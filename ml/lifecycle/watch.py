@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Watch", "is_sound_since"]
+__all__ = ["Watch", "doubts_since"]
 
 _DAY_MS = 86_400_000
 _POINTS = 0.05
@@ -229,17 +229,23 @@ class Watch:
         return text, {**self.to_dict(), "naive": {"n": len(day), "rate": rate, "before": before}}
 
 
-def is_sound_since(since_ms: int, timeframe: str, stream: str, judge: Candidacy) -> bool:
-    """Tell whether a stream lost less than every baseline since a time, and shows no fall of its hit rate.
+def doubts_since(since_ms: int, timeframe: str, stream: str, judge: Candidacy) -> tuple[str, ...]:
+    """Return why old evidence of a stream does not hold since a time, in words; empty where it does.
 
-    The fall is looked for as a champion's is, against the record before that time, but from a fifth of the alarm level on:
-    recipes that learnt the same lose it together, and one of them is no help to the other.
+    It must have lost less than every baseline and show no fall of its hit rate. The fall is looked for as a champion's is,
+    against the record before that time, but from a fifth of the alarm level on: recipes that learnt the same lose it
+    together, and one of them is no help to the other.
     """
-    recent = judge.later(since_ms)
-    if recent is None or not all(float(recent.gain(name).mean()) > 0 for name in recent.baseline_loss):
-        return False
+    since, recent = format_ms(since_ms), judge.later(since_ms)
+    if recent is None:
+        return (f"no evaluation since {since}",)
+    lost = [name for name in recent.baseline_loss if not float(recent.gain(name).mean()) > 0]
+    if lost:
+        return tuple(f"loses more than {name.replace('_', ' ')} since {since}" for name in lost)
     hits, count = judge.reference(since_ms) if judge.is_direction else (0, 0)
     reference = reference_rate(hits, count, judge.phases) if count else None
     watch = Watch(timeframe, Champion(stream, "", since_ms, since_ms, reference, count, hits))
     watch.look(judge)
-    return watch.state == "no reference" or not (watch.state == "alarm" or watch.statistic >= _DOUBT * watch.threshold)
+    if watch.state == "no reference" or not (watch.state == "alarm" or watch.statistic >= _DOUBT * watch.threshold):
+        return ()
+    return (f"its hit rate may have fallen since {since}",)

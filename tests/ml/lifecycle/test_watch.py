@@ -16,7 +16,7 @@ from simulated_streams import at, hits, risk_rows, share, volatility_rows
 from ml.candles import format_ms
 from ml.lifecycle.candidacy import Candidacy
 from ml.lifecycle.facts import Champion
-from ml.lifecycle.watch import Watch, is_sound_since
+from ml.lifecycle.watch import Watch, doubts_since
 
 CHAMPION = Champion("a", "v1", at(0), at(0), 0.54, 4_000, 2_200)
 
@@ -170,12 +170,12 @@ def test_old_evidence_must_hold_in_the_last_days(before, lately, losing, sound):
     rows = hits(recent, first=4_000, losing=losing)
     assert losing or (rows.gain("coin").mean() > 0) == (lately > 0.5)
     judge.feed(rows)
-    assert is_sound_since(at(4_000), "1h", "a", judge) is sound
+    assert (not doubts_since(at(4_000), "1h", "a", judge)) is sound
 
 
 def test_without_recent_rows_nothing_holds():
     judge = Candidacy("1h")
     judge.feed(hits(share(0.56, 4_000)))
-    assert not is_sound_since(at(4_000), "1h", "a", judge)
-    assert is_sound_since(at(0), "1h", "a", judge)  # no record before to fall from
+    assert doubts_since(at(4_000), "1h", "a", judge) == ("no evaluation since 2016-02-02T08:00:00Z",)
+    assert not doubts_since(at(0), "1h", "a", judge)  # no record before to fall from
     assert math.isnan(Watch("1h", CHAMPION).threshold)
