@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Train one model; for schedulers. The same options and exit codes as ``bot train model``."""
+"""One cycle of the pipeline; for schedulers. The same options and exit codes as ``bot pipeline run``.
+
+``train.py model SYMBOL --type ...`` trains one model, as ``bot train model`` does.
+"""
 
 from __future__ import annotations
 
@@ -8,4 +11,5 @@ import sys
 from bot.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", "model", *sys.argv[1:]]))
+    words = sys.argv[1:]
+    sys.exit(main(["train", *words] if words[:1] == ["model"] else ["pipeline", "run", *words]))

@@ -49,7 +49,9 @@ def schedule_files(folder: Path, program: Sequence[str]) -> dict[str, str]:
         if not text.isprintable():
             raise UsageError(f"{text!r} cannot stand in a scheduler's file: choose a folder without line breaks")
     # cron takes a bare % for the end of the line
-    found = {CRONTAB: _fill(CRONTAB, *(text.replace("%", r"\%") for text in (shlex.quote(str(folder)), shlex.join(program))))}
+    found = {
+        CRONTAB: _fill(CRONTAB, *(text.replace("%", r"\%") for text in (shlex.quote(str(folder)), shlex.join(program))))
+    }
     for name in UNITS:
         found[name] = _fill(name, str(folder).replace("%", "%%"), " ".join(_unit_word(word) for word in program))
     return found

@@ -6,6 +6,7 @@ import json
 
 from bot.cli.main import main
 from bot.config.loader import load_config
+from bot.config.schedules import CRONTAB, UNITS
 from bot.pipeline.recipes import load_recipes
 from bot.pipeline.settings import PipelineSettings, load_settings
 from ml.recipes import Recipe
@@ -15,16 +16,17 @@ def test_init_writes_a_config_that_loads(tmp_path, capsys):
     folder = tmp_path / "new" / "bot"
     assert main(["init", str(folder), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    names = ["strategy.yaml", "pipeline.yaml", "recipes/synth-basic-1h.yaml", ".env.example", "schedule.example"]
+    names = ["strategy.yaml", "pipeline.yaml", "recipes/synth-basic-1h.yaml", ".env.example"]
+    names += [f"schedule/{name}" for name in (CRONTAB, *UNITS)]
     assert document["files"] == names
     assert all((folder / name).is_file() for name in names)
     file = load_config(folder / "strategy.yaml")
     from strategies.catalog import check_params, find_strategy
 
     check_params(find_strategy(file.config.strategy), file.config.params)
-    schedule = (folder / "schedule.example").read_text()
+    schedule = (folder / "schedule" / "crontab").read_text()
     assert str(folder) in schedule
-    assert "{" not in schedule
+    assert "{folder}" not in schedule
     assert "BOT_HOME" in (folder / ".env.example").read_text()
 
 
@@ -93,3 +95,13 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert main(["init", str(tmp_path / "file")]) == 1
     assert "cannot write to" in capsys.readouterr().err
+
+
+def test_schedules_alone_for_a_folder_that_is_in_use(tmp_path, capsys):
+    (tmp_path / "pipeline.yaml").write_text("mine")
+    assert main(["init", str(tmp_path), "--schedule"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"pipeline.yaml", "schedule"}
+    assert {path.name for path in (tmp_path / "schedule").iterdir()} == {CRONTAB, *UNITS}
+    assert "say what to type next" not in capsys.readouterr().out
+    assert main(["init", str(tmp_path), "--schedule"]) == 2
+    assert "schedule/crontab and schedule/bot-pipeline.service" in capsys.readouterr().err

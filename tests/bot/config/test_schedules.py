@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from scheduler_files import cron_jobs, unit
+from scheduler_files import cron_jobs, environment_file, unit
 
+from bot.cli.main import main
 from bot.config.schedules import CRONTAB, UNITS, schedule_files
 from bot.errors import UsageError
 
@@ -32,7 +33,7 @@ def test_a_shell_reads_any_path_as_it_is(tmp_path):
     (folder / "bot").write_text('#!/bin/sh\npwd > "$0.says"\necho "$@" >> "$0.says"\n')
     (folder / "bot").chmod(0o755)
     for job in cron_jobs(schedule_files(folder, [str(folder / "bot")])[CRONTAB]):
-        done = subprocess.run(["/bin/sh", "-c", job.command], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["/bin/sh", "-c", job.command], check=False, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         where, words = (folder / "bot.says").read_text().splitlines()
         assert (where, words) == (str(folder), " ".join(job.command.split(" >> ")[0].split()[-2:]))
@@ -115,6 +116,7 @@ def test_systemd_finds_no_fault(tmp_path, where):
 
     done = subprocess.run(
         ["systemd-analyze", "--user", "verify", *sorted(units.iterdir())],
+        check=False,
         env=environment,
         capture_output=True,
         text=True,
@@ -124,3 +126,26 @@ def test_systemd_finds_no_fault(tmp_path, where):
     if "initialize manager" in done.stderr:
         pytest.skip("systemd cannot be asked here")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_shell_and_systemd_read_the_example_of_an_environment_alike(tmp_path):
+    main(["init", str(tmp_path)])
+    told = (tmp_path / ".env.example").read_text().replace("# BOT_A", "BOT_A")
+    (tmp_path / ".env").write_text(told)
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", "set -a && . ./.env && env"],
+        check=False,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    read = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    expected = environment_file(told)
+    assert {name: read[name] for name in expected} == expected
+    assert expected["BOT_HOME"] == "./var"
+    assert len(expected["BOT_ALERTS"].split()) == 3
