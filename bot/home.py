@@ -57,6 +57,11 @@ class Home:
         return self.root / "state.db"
 
     @property
+    def pipeline_db(self) -> Path:
+        """Cycles, prequential records and findings of the pipeline: precious."""
+        return self.root / "pipeline.db"
+
+    @property
     def runs(self) -> Path:
         """One folder a backtest or live run."""
         return self.root / "runs"

@@ -59,6 +59,7 @@ def _register() -> None:
     from bot.cli import (
         backtest,
         data,
+        drift,
         ensemble,
         exchange,
         init,
@@ -66,6 +67,7 @@ def _register() -> None:
         live_control,
         models,
         parity,
+        pipeline,
         predict,
         train,
         why,
@@ -75,6 +77,8 @@ def _register() -> None:
     app.add_typer(train.app, name="train")
     app.add_typer(models.app, name="models")
     app.add_typer(ensemble.app, name="ensemble")
+    app.add_typer(pipeline.app, name="pipeline")
+    app.add_typer(drift.app, name="drift")
     app.add_typer(exchange.app, name="exchange")
     app.add_typer(live_control.app, name="live-control")
     app.command("init")(init.init)

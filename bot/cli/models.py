@@ -80,11 +80,15 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one version: what it was trained on, what it showed, and what was decided about it."""
-    registry = open_registry(Home.resolve(home).models)
+    from bot.pipeline.living import living_card
+
+    place = Home.resolve(home)
+    registry = open_registry(place.models)
     model = select_model(registry, symbol, model_type, timeframe, version)
     rows = [row for row in registry.history(model.key) if row.version == model.version_id]
     report = Report(as_json=as_json)
-    metadata, figures = model.metadata, headline(model)
+    _, metadata = living_card(place, model)
+    figures = headline(model)
     allowed, reason = gate_verdict(model)
     report.line(f"{model}  {model.timeframe}  {model.status}")
     report.line(f"  folder         {model.path}")
@@ -96,6 +100,7 @@ def show(
     report.line(f"  out of sample  {_accuracy_text(figures)}")
     report.line(f"  a bet          {_bet_text(figures)}")
     report.line(f"  gate           {reason}")
+    report.line(f"  since          {_live_text(metadata)}")
     report.table("files", ["name", "bytes", "sha256"], _file_cells(model))
     report.table("history", ["time", "action", "reason"], [[*history_cells(row)[:2], row.reason] for row in rows])
     report.document(
@@ -110,6 +115,16 @@ def show(
             "history": [history_document(row) for row in rows],
         }
     )
+
+
+def _live_text(metadata: dict[str, Any]) -> str:
+    """Return what became of the predictions since training."""
+    live = metadata.get("live_performance") or {}
+    count, share = live.get("trades_evaluated") or 0, live.get("accuracy")
+    if not count:
+        return "no prediction of a new bar has an outcome yet"
+    right = "" if share is None else f", {100 * share:.1f} % right"
+    return f"{count:,} predictions of new bars{right}, until {live.get('last_updated')}"
 
 
 app.command("compare")(compare)

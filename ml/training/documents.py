@@ -95,7 +95,8 @@ def metadata(
     ``trained_until_ms`` is the close time of the last candle that a label used: every bar that closes later is out of
     sample for this model. Version and status are not in here: the registry gives the one and its ledger holds the other.
 
-    A version of a recipe says so in ``recipe_name``, ``expires_after_ms`` (null is never) and ``refit``.
+    A version of a recipe says so in ``recipe_name``, ``recipe_stream`` (its record), ``expires_after_ms`` (null is never)
+    and ``refit``.
 
     Parameters
     ----------
@@ -174,6 +175,7 @@ def _of_recipe(recipe: Mapping[str, Any] | None, refits: int | None) -> dict[str
         return {}
     return {
         "recipe_name": recipe["name"],
+        "recipe_stream": recipe.get("stream"),
         "expires_after_ms": recipe.get("expires_after_ms"),
         "refit": refits is not None,
     }
