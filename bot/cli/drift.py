@@ -121,7 +121,8 @@ def _checks(
                 try:
                     found = step()
                 except (BotError, MLError, RegistryError) as error:
-                    failures.append({"key": str(key), "reason": " ".join(str(error).split())})
+                    failure = {"key": str(key), "reason": " ".join(str(error).split())}
+                    failures += [] if failure in failures else [failure]
                 else:
                     checks += [] if found is None else [found]
     return checks, failures

@@ -178,8 +178,9 @@ def test_what_bots_were_told_stands_beside_the_record(tmp_path):
         with works.pipeline() as pipeline:
             found = check_key(pipeline, KEY, moment(6_100), works.home.state_db)
             bench = pipeline.bench(KEY)
-            record, rows = bench.rows(bench.tenure.facts.champion.stream)
-            return found, _live(bench, version, "direction", record, rows, works.home.state_db)
+            champion = bench.tenure.facts.champion
+            assert champion.version == version
+            return found, _live(bench, champion, "direction", *bench.rows(champion.stream), works.home.state_db)
 
     found, equal = live()
     assert found.alarms == ()

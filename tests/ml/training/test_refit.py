@@ -122,6 +122,7 @@ def test_a_first_version_says_whose_it_is_and_is_otherwise_the_same(results):
     assert {
         **plain.metadata,
         "recipe_name": RECIPE["name"],
+        "recipe_stream": None,
         "expires_after_ms": 48 * HOUR,
         "refit": False,
     } == ours.metadata
