@@ -393,8 +393,7 @@ def _number(error: Exception) -> int:
 def _words(error: Exception) -> str:
     """Return the exchange's own words, or the first line of ccxt's, cut to a length that fits a message."""
     text = str(error)
-    found = _TEXT.search(text)
-    if found:
+    if found := _TEXT.search(text):
         return found.group(1)[:200]
     words = _QUERY.sub("", text.strip().split("\n", maxsplit=1)[0])  # it holds the signature
     return f"{words[:200]} ({type(error).__name__})".strip()

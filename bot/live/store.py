@@ -80,10 +80,9 @@ class CCXTStore:
     ) -> None:
         self.gateway, self.journal, self.timeframe = gateway, journal, timeframe
         self.settings = settings or StoreSettings()
-        self.forbids = forbids
         self.on_ready: Callable[[str], None] = lambda _symbol: None
         self.failure: Exception | None = None
-        self.connection = "starting"
+        self.forbids, self.connection = forbids, "starting"
         self._on_event, self._side_value = on_event, side_value
         self._now_ms, self._monotonic = now_ms, monotonic
         self._wake = threading.Condition()
