@@ -74,7 +74,7 @@ def report_page(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw one HTML page a model, with the statistic, hit rate, calibration and features; changes nothing."""
+    """Draw one HTML page a model, with the statistic, hit rate, calibration and features; quarantines nothing."""
     from bot.report.drift_page import drift_page
     from registry.durable import make_folders
 

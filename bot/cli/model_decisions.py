@@ -15,7 +15,10 @@ from bot.errors import UsageError
 from bot.home import Home
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from registry.model import StrategyModel
+    from registry.names import ModelKey
 
 __all__ = [
     "FrameOption",
@@ -63,6 +66,8 @@ def promote(
     before = registry.champion_version(model.key)
     evidence = {"by_hand": True, "forced": not allowed, "gate_reason": verdict, **headline(model)}
     done = registry.promote(model.key, model.version_id, at=datetime.now(UTC), reason=reason, evidence=evidence)
+    if not already:
+        _tell_bots(home, model.key, model.version_id, reason)
     report = Report(as_json=as_json)
     if already:
         report.line(f"{done} is the champion of {done.timeframe} already; nothing was changed.")
@@ -95,6 +100,8 @@ def rollback(
     before = registry.champion_version(key)
     done = registry.rollback(key, at=datetime.now(UTC), reason=reason, version=version)
     changed = done.version_id != before
+    if changed:
+        _tell_bots(home, key, done.version_id, reason)
     report = Report(as_json=as_json)
     if changed:
         report.line(f"{done} is the champion of {done.timeframe} again{f', after {before}' if before else ''}.")
@@ -115,6 +122,8 @@ def withdraw(
     registry = open_registry(Home.resolve(home).models)
     key = find_key(registry, symbol, model_type, timeframe)
     done = registry.withdraw(key, at=datetime.now(UTC), reason=reason)
+    if done is not None:
+        _tell_bots(home, key, None, reason)
     report = Report(as_json=as_json)
     if done is None:
         report.line(f"{key} has no champion; nothing was changed.")
@@ -138,6 +147,8 @@ def quarantine(
     key, found = registry.find_version(symbol=symbol, model_type=model_type, text=version, timeframe=timeframe)
     was_champion = registry.champion_version(key) == found
     done = registry.quarantine(key, found, at=datetime.now(UTC), reason=reason)
+    if was_champion:
+        _tell_bots(home, key, None, reason)
     report = Report(as_json=as_json)
     report.line(f"{done} is quarantined.")
     if was_champion:
@@ -181,6 +192,13 @@ def archive(
     report = Report(as_json=as_json)
     report.line(f"{done} is archived.")
     report.document(_brief(done))
+
+
+def _tell_bots(home: Path | None, key: ModelKey, version: str | None, reason: str) -> None:
+    """Tell the running bots that follow the model; they look the champion up in the ledger themselves."""
+    from bot.live.following import tell_home
+
+    tell_home(Home.resolve(home), key, version, reason)
 
 
 def _brief(model: StrategyModel) -> dict[str, Any]:

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from ml.engine import PredictionEngine
     from registry.names import ModelKey
 
-__all__ = ["Follower", "Turn", "catch_up", "first_bar_ms", "followers", "next_turn", "note_followers", "tell_followers"]
+__all__ = [
+    "Follower",
+    "Turn",
+    "catch_up",
+    "first_bar_ms",
+    "followers",
+    "next_turn",
+    "note_followers",
+    "tell_followers",
+    "tell_home",
+]
 
 _TABLE = """
     CREATE TABLE live_followers (
@@ -88,6 +98,16 @@ def followers(state: StateDatabase, key: ModelKey) -> tuple[Follower, ...]:
         "SELECT bot, symbol, role FROM live_followers WHERE model = ? ORDER BY bot, role, symbol", (str(key),)
     )
     return tuple(Follower(str(row["bot"]), str(row["symbol"]), str(row["role"])) for row in rows)
+
+
+def tell_home(home: Home, key: ModelKey, version: str | None, reason: str) -> tuple[Follower, ...]:
+    """Tell the running bots of a home; see `tell_followers`. Where no bot ever ran there is nobody to tell."""
+    from bot.state import StateDatabase
+
+    if not home.state_db.exists():
+        return ()
+    with StateDatabase(home.state_db) as state:
+        return tell_followers(state, key, version, reason)
 
 
 def note_followers(state: StateDatabase, file: ConfigFile) -> None:

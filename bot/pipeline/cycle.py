@@ -66,7 +66,7 @@ class Pipeline:
         Whether exchanges are asked first.
     promote
         Whether the judges may promote; quarantine and rollback happen all the same.
-    tell, follow
+    tell, follow, clock
         As in ``bot.pipeline.judging.Bench``.
     progress
         Told the share that is done, and with what.
@@ -88,13 +88,14 @@ class Pipeline:
         tell: Callable[[str, str], None] = lambda _kind, _text: None,
         follow: Callable[[ModelKey, str | None, str], None] = lambda _key, _version, _reason: None,
         progress: Callable[[float, str], None] = lambda _share, _text: None,
+        clock: Callable[[], int] = lambda: 0,
     ) -> None:
         self.recipes = tuple(recipes)
         self.registry, self.store, self.records = registry, store, records
         self.market, self._builder, self._code_version = market, builder, code_version
         self.rules = rules or Rules()
         self._fetch, self._promote = fetch, promote
-        self._tell, self._follow, self._progress = tell, follow, progress
+        self._tell, self._follow, self._progress, self._clock = tell, follow, progress, clock
         self.benches: dict[ModelKey, Bench] = {}
 
     def run(self, now_ms: int, *, force: bool = False) -> CycleReport:
@@ -118,10 +119,10 @@ class Pipeline:
         cycle, resumed = self.store.begin(now_ms, _wall_ms())
         report = CycleReport(cycle.moment_ms, resumed)
         series = self._series(report, fetch=self._fetch)
-        self._judge(series, report)
+        failed = self._judge(series, report)
         jobs = self._jobs(cycle, series, report, force=force)
         self._build(cycle, jobs, report)
-        self._promotions(cycle.moment_ms, report)
+        self._promotions(cycle.moment_ms, report, failed)
         status = "failed" if report.failed else "done"
         self.store.end(cycle, status=status, summary=report.to_dict(), now_ms=_wall_ms())
         self._progress(1.0, "done")
@@ -140,20 +141,27 @@ class Pipeline:
         return until(self.market.read_for(model), now_ms).candles
 
     def fetch_for(self, key: ModelKey, now_ms: int) -> None:
-        """Ask the exchange for the new candles of a key's recipes, where the settings ask for that.
+        """Ask the exchanges for the new candles of a key's recipes and champion, where the settings ask for that.
 
         Raises
         ------
         BotError
             When it does not answer: nothing new is known then.
         """
-        recipe = next((each for each in self.recipes if each.key == key), None)
-        if self._fetch and recipe is not None:
-            self.market.fetch(recipe, now_ms)
+        if not self._fetch:
+            return
+        places = {(each.symbol, each.timeframe, each.exchange) for each in self.recipes if each.key == key}
+        champion = self.bench(key).tenure.facts.champion
+        if champion is not None:
+            data = self.bench(key).open(champion.version).metadata.get("data", {})
+            places.add((key.symbol, key.timeframe, data.get("exchange")))
+        for symbol, timeframe, exchange in sorted(places, key=str):
+            self.market.fetch(symbol, timeframe, exchange, now_ms)
 
     def bench_for_repair(self, key: ModelKey) -> Bench:
         """Return a judge that has seen no row yet, for whoever mends the records that it would read."""
-        return Bench(key, self.registry, self.store, self.records, self.rules, tell=self._tell, follow=self._follow)
+        parts = self.registry, self.store, self.records, self.rules
+        return Bench(key, *parts, tell=self._tell, follow=self._follow, clock=self._clock)
 
     def require_time(self, now_ms: int) -> None:
         """Refuse a clock that stands before the last cycle; raises `BotError`."""
@@ -179,22 +187,30 @@ class Pipeline:
             try:
                 if fetch and place not in asked:
                     asked[place] = ""
-                    self.market.fetch(recipe, report.moment_ms)
+                    self.market.fetch(*place, report.moment_ms)
             except _FAULTS as error:
                 asked[place] = f"no new candles: {_line(error)}"
             try:
                 found[recipe.name] = until(self.market.read(recipe), report.moment_ms)
             except _FAULTS as error:
-                _fail(outcome, _line(error))
+                outcome.fail(_line(error))
                 continue
             if asked.get(place):
-                _fail(outcome, asked[place])
+                outcome.fail(asked[place])
         return found
 
-    def _judge(self, series: dict[str, StoredSeries], report: CycleReport) -> None:
-        """Score, and carry out what must be done at once."""
-        for number, (key, outcomes) in enumerate(self._by_key(report).items()):
-            self._progress(0.15 + 0.15 * number / max(1, len(self.recipes)), f"record of {key}")
+    def _judge(self, series: dict[str, StoredSeries], report: CycleReport) -> set[ModelKey]:
+        """Score, and carry out what must be done at once; returns the keys for which that failed.
+
+        Champions whose recipe is gone are watched as long as they serve.
+        """
+        failed: set[ModelKey] = set()
+        groups = self._by_key(report)
+        groups |= {
+            key: [] for key in self.store.model_keys() if key not in groups and self.bench(key).tenure.facts.champion
+        }
+        for number, (key, outcomes) in enumerate(groups.items()):
+            self._progress(0.15 + 0.15 * number / len(groups), f"record of {key}")
             try:
                 bench = self.bench(key)
                 known = {each.stream: series[each.recipe].candles for each in outcomes if each.recipe in series}
@@ -202,27 +218,34 @@ class Pipeline:
                 for each in outcomes:
                     each.scored = grown.get(each.stream, 0)
                     if each.stream in bench.damaged:
-                        _fail(each, bench.damaged[each.stream])
+                        each.fail(bench.damaged[each.stream])
                 bench.watch(report.moment_ms)
                 self._note(bench, report)
             except _FAULTS as error:
+                self.benches.pop(key, None)  # what it meant to decide is not in the ledger: it begins again from there
+                failed.add(key)
                 for each in outcomes:
-                    _fail(each, _line(error))
+                    each.fail(_line(error))
+                if not outcomes:
+                    report.problems.append(f"{key}: {_line(error)}")
+        return failed
 
     def _jobs(self, cycle: Cycle, series: dict[str, StoredSeries], report: CycleReport, *, force: bool) -> list[Job]:
         """Return what is to be built: recipes that are due, have new candles and were not built in this cycle yet."""
         done = self.store.builds(cycle)
         jobs = []
         for outcome in report.recipes:
-            if outcome.state == "failed":
-                continue
             if (before := done.get(outcome.stream)) is not None and before.state == "registered":
-                outcome.state, outcome.version, outcome.reason = "registered", before.version, before.reason
+                outcome.version = before.version
+                if outcome.state != "failed":
+                    outcome.state, outcome.reason = "registered", before.reason
+                continue
+            if outcome.state == "failed":
                 continue
             recipe, one = self._of(outcome.recipe), series[outcome.recipe]
             try:
                 if (lacking := missing_library(recipe)) is not None:
-                    _fail(outcome, lacking)
+                    outcome.fail(lacking)
                 elif report.resumed and self._adopted(cycle, outcome):
                     continue
                 elif reason := self._not_due(recipe, outcome.stream, one, cycle, force=force):
@@ -230,7 +253,7 @@ class Pipeline:
                 else:
                     jobs.append(self._job(recipe, outcome.stream, one, cycle))
             except _FAULTS as error:
-                _fail(outcome, _line(error))
+                outcome.fail(_line(error))
         return jobs
 
     def _build(self, cycle: Cycle, jobs: Sequence[Job], report: CycleReport) -> None:
@@ -243,11 +266,11 @@ class Pipeline:
             outcome.seconds = result.seconds
             try:
                 if isinstance(result, Failed):
-                    _fail(outcome, result.reason)
+                    outcome.fail(result.reason)
                 else:
                     self._register(cycle, by_stream[result.stream], result, outcome)
             except _FAULTS as error:
-                _fail(outcome, _line(error))
+                outcome.fail(_line(error))
             self._progress(0.3 + 0.65 * finished / len(jobs), f"{outcome.recipe}: {outcome.state}")
         for outcome in report.recipes:
             if outcome.state in {"failed", "skipped"}:
@@ -291,9 +314,11 @@ class Pipeline:
                 return True
         return False
 
-    def _promotions(self, moment_ms: int, report: CycleReport) -> None:
-        """Let the judges choose, and archive what is of no use."""
+    def _promotions(self, moment_ms: int, report: CycleReport, failed: set[ModelKey]) -> None:
+        """Let the judges choose, and archive what is of no use; where the watch failed nothing is promoted."""
         for key, outcomes in self._by_key(report).items():
+            if key in failed:
+                continue
             try:
                 bench = self.bench(key)
                 if self._promote:
@@ -302,6 +327,7 @@ class Pipeline:
                 report.kept[str(key)] = bench.tidy(moment_ms, self.rules.keep, [each.stream for each in outcomes])
                 bench.keep(moment_ms)
             except _FAULTS as error:
+                self.benches.pop(key, None)
                 report.problems.append(f"{key}: {_line(error)}")
                 self._tell("errors", f"{key}: {_line(error)}")
 
@@ -364,11 +390,6 @@ class Pipeline:
                 }
             )
         bench.decisions.clear()
-
-
-def _fail(outcome: RecipeOutcome, reason: str) -> None:
-    if outcome.state != "failed":
-        outcome.state, outcome.reason = "failed", reason
 
 
 def _line(error: BaseException) -> str:

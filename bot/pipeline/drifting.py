@@ -6,7 +6,7 @@ beside it: their alarms are findings for a person.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,6 +200,8 @@ def check_key(pipeline: Pipeline, key: ModelKey, now_ms: int, state_db: Path, *,
     if decisions:
         words = "; ".join(f"{each.kind} of {each.version}: {each.reason}" for each in decisions)
         check.document["action"] = f"Done: {words}."
+        if not check.alarms:  # a bundle that is lost, or a rollback, is a finding too
+            check = replace(check, alarms=tuple(f"{each.kind}: {each.reason}" for each in decisions))
         bench.keep(now_ms)
     return check
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import BotError, DataError, StorageError
+from bot.pipeline.enacting import enact, has_expired
 from bot.pipeline.scoring import begin_stream, begins_ms, score_stream
 from ml.errors import MLError
 from ml.lifecycle.facts import Decision, version_stream
@@ -49,6 +50,9 @@ class Bench:
         Called with a kind (``lifecycle`` or ``errors``) and words for a person.
     follow
         Called with the key, the version that serves now (None for none) and why, once the ledger says so.
+    clock
+        The time on the wall, milliseconds UTC: decisions of a cycle that took long, or was resumed, are dated by it. A
+        simulation has none.
     """
 
     def __init__(
@@ -61,8 +65,10 @@ class Bench:
         *,
         tell: Callable[[str, str], None] = lambda _kind, _text: None,
         follow: Callable[[ModelKey, str | None, str], None] = lambda _key, _version, _reason: None,
+        clock: Callable[[], int] = lambda: 0,
     ) -> None:
         self.key = key
+        self._clock = clock
         self._registry, self._store, self._records = registry, store, records
         self._tell, self._follow = tell, follow
         self.tenure = Tenure(key.timeframe, store.facts(str(key)), rules)
@@ -71,6 +77,7 @@ class Bench:
         """Why the record of a stream cannot be read: it is neither judged nor promoted until it is repaired."""
         self._fed: dict[str, int | None] = {}
         self._asked: dict[str, StrategyModel] = {}
+        self._shapes: dict[str, tuple[str, int]] = {}
 
     # ------------------------------------------------------------------ rows in
 
@@ -152,11 +159,12 @@ class Bench:
     def watch(self, now_ms: int) -> Sequence[Decision]:
         """Carry out what must be done at once: quarantine and fallback, or rollback."""
         lost = self.require_bundle(now_ms)
-        return [*lost, *self._carry_out(self.tenure.watch(now_ms, self.versions()), now_ms)]
+        return [*lost, *self._carry_out(self.tenure.watch(now_ms, self.versions(now_ms)), now_ms)]
 
     def choose(self, now_ms: int) -> Sequence[Decision]:
-        """Carry out the promotion that the record calls for, if any."""
-        return self._carry_out(self.tenure.choose(now_ms, self.versions()), now_ms)
+        """Carry out the promotion that the record calls for, if any; what was decided by hand meanwhile stands."""
+        self.take_over(now_ms)
+        return self._carry_out(self.tenure.choose(now_ms, self.versions(now_ms)), now_ms)
 
     def tidy(self, now_ms: int, keep: int, streams: Sequence[str]) -> list[str]:
         """Archive what is neither of use nor of the kept set; returns the streams that are kept, the best first.
@@ -187,8 +195,8 @@ class Bench:
                 self._archive(version, at, reason)
         return kept
 
-    def versions(self) -> dict[str, str]:
-        """Return the newest sound version of each stream under trial, and those that are watched by themselves."""
+    def versions(self, now_ms: int) -> dict[str, str]:
+        """Return the newest sound version of each stream under trial, and the held one while it would answer."""
         found = {}
         for stream in self.tenure.facts.enrolled:
             if stream in self.damaged:
@@ -197,7 +205,8 @@ class Bench:
             if build is not None and build.version is not None and self._is_sound(build.version):
                 found[stream] = build.version
         held = self.tenure.facts.held
-        if held is not None and held.stream not in found and self._is_sound(held.version):
+        waits = held is not None and held.stream not in found and self._is_sound(held.version)
+        if held is not None and waits and not has_expired(self.open(held.version), now_ms):
             found[held.stream] = held.version
         return found
 
@@ -246,8 +255,13 @@ class Bench:
         """Take over what somebody else decided: the ledger is the truth."""
         version = self._registry.champion_version(self.key)
         champion = self.tenure.facts.champion
+        if version != (None if champion is None else champion.version):  # also after a crash before bots were told
+            self._tell_bots("the ledger says so")
+        if champion is not None and version != champion.version and self._status(champion.version) == "quarantined":
+            self.tenure.dismiss(now_ms, fallen=True)  # whoever serves now, it must earn its place anew
+            champion = None
         if version is None and champion is not None:
-            self.tenure.dismiss(now_ms, fallen=self._status(champion.version) == "quarantined")
+            self.tenure.dismiss(now_ms, fallen=False)
         elif version is not None and (champion is None or champion.version != version):
             stream = self._store.stream_of(version, str(self.key))
             newest = None if stream is None else self._store.newest_build(stream)
@@ -315,6 +329,8 @@ class Bench:
 
     def _shape(self, stream: str) -> tuple[str, int] | None:
         """Return task and horizon of a stream; None where it has no record yet."""
+        if stream in self._shapes:
+            return self._shapes[stream]
         sources = self._records.sources(self.record_of(stream))
         if not sources:
             return None
@@ -323,34 +339,33 @@ class Bench:
                 metadata = self._ask(version).metadata
             except RegistryError:
                 continue
-            return str(metadata["task"]), int(metadata["horizon"])
+            self._shapes[stream] = str(metadata["task"]), int(metadata["horizon"])
+            return self._shapes[stream]
         return None
 
     def _carry_out(self, decisions: Sequence[Decision], now_ms: int) -> Sequence[Decision]:
         """Write decisions into the ledger, remember the facts, and tell."""
-        at = _moment(now_ms)
+        at = _moment(max(now_ms, self._clock()))
         for decision in decisions:
-            reason = f"{decision.stream}: {decision.reason}"
-            evidence = {"kind": decision.kind, "stream": decision.stream, **decision.evidence}
-            if decision.kind == "quarantine":
-                self._registry.quarantine(self.key, decision.version, at=at, reason=reason, evidence=evidence)
-            elif decision.kind == "rollback":
-                self._registry.rollback(self.key, at=at, reason=reason, version=decision.version, evidence=evidence)
-            else:
-                self._registry.promote(self.key, decision.version, at=at, reason=reason, evidence=evidence)
-            self._store.note(str(self.key), decision.kind, reason, evidence | {"version": decision.version}, now_ms)
+            enact(self._registry, self.key, decision, at)
+            self._tell_bots(decision.reason)
+            text = f"{decision.stream}: {decision.reason}"
+            evidence = {"version": decision.version, "stream": decision.stream, **decision.evidence}
+            self._store.note(str(self.key), decision.kind, text, evidence, now_ms)
         if decisions:
             self.keep(now_ms)
-            serving = self.tenure.facts.champion
-            try:
-                self._follow(self.key, None if serving is None else serving.version, decisions[-1].reason)
-            except BotError as error:  # a bot looks by itself when it starts
-                self._warn(f"running bots were not told of it: {error}")
             for decision in decisions:
                 if decision.kind != "refit":
                     self._tell("lifecycle", f"{self.key}: {decision.kind} of {decision.version}: {decision.reason}")
         self.decisions += decisions
         return decisions
+
+    def _tell_bots(self, reason: str) -> None:
+        """Tell the bots that follow who serves now; they look it up in the ledger themselves."""
+        try:
+            self._follow(self.key, self._registry.champion_version(self.key), reason)
+        except BotError as error:  # a bot looks by itself when it starts
+            self._warn(f"running bots were not told of it: {error}")
 
     def _is_sound(self, version: str) -> bool:
         """Tell whether a version may be promoted: whole, and not under quarantine."""

@@ -22,7 +22,7 @@ _DOWNLOADED = "download from "
 class CandlesOf(Protocol):
     """Where a cycle has its candles from."""
 
-    def fetch(self, recipe: Recipe, now_ms: int) -> str:
+    def fetch(self, symbol: str, timeframe: str, exchange: str | None, now_ms: int) -> str:
         """Bring a series up to date; returns what was done, in words."""
         ...
 
@@ -53,7 +53,7 @@ class Market:
     connect: Callable[[str], object]
     now_ms: Callable[[], int]
 
-    def fetch(self, recipe: Recipe, now_ms: int) -> str:
+    def fetch(self, symbol: str, timeframe: str, exchange: str | None, now_ms: int) -> str:
         """Ask the exchange for the candles since the last stored one; a series that was imported or made up stays as it is.
 
         Raises
@@ -68,15 +68,15 @@ class Market:
         from bot.market.series_file import read_header
         from registry.names import timeframe_ms
 
-        header = read_header(self.store.find(recipe.symbol, recipe.timeframe, recipe.exchange))
+        header = read_header(self.store.find(symbol, timeframe, exchange))
         if not (header.origin or "").startswith(_DOWNLOADED):
-            return f"{recipe.symbol} {recipe.timeframe} from {header.exchange} is not fetched: it was not downloaded"
-        step_ms = timeframe_ms(recipe.timeframe)
+            return f"{symbol} {timeframe} from {header.exchange} is not fetched: it was not downloaded"
+        step_ms = timeframe_ms(timeframe)
         if header.last_ms + 2 * step_ms > now_ms:
-            return f"{recipe.symbol} {recipe.timeframe} from {header.exchange} is up to date"
-        source = ExchangeSource(self.connect(header.exchange), recipe.symbol, recipe.timeframe, self.now_ms)
+            return f"{symbol} {timeframe} from {header.exchange} is up to date"
+        source = ExchangeSource(self.connect(header.exchange), symbol, timeframe, self.now_ms)
         done = Download(source, self.store).run(header.last_ms + step_ms, None, lambda _share, _text: None)
-        return f"{recipe.symbol} {recipe.timeframe} from {header.exchange}: {done.added:,} candles added"
+        return f"{symbol} {timeframe} from {header.exchange}: {done.added:,} candles added"
 
     def read(self, recipe: Recipe) -> StoredSeries:
         """Return the stored series, sentiment joined where the recipe reads it."""

@@ -37,6 +37,11 @@ class RecipeOutcome:
     scored: int = 0
     seconds: float | None = None
 
+    def fail(self, reason: str) -> None:
+        """Note that nothing came of it; the first reason counts."""
+        if self.state != "failed":
+            self.state, self.reason = "failed", reason
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -99,14 +99,15 @@ class Records:
         columns = record.columns()
         names, first, last = list(columns), int(record.open_ms[0]), int(record.open_ms[-1])
         with self._state.transaction():
-            before = self._appends(stream)
-            if before and first <= before[-1]["last_ms"]:
+            before = self._last(stream)
+            if before is not None and first <= before["last_ms"]:
                 raise DataError(
-                    f"the record of {stream} ends with {format_ms(before[-1]['last_ms'])}: a row of {format_ms(first)} "
+                    f"the record of {stream} ends with {format_ms(before['last_ms'])}: a row of {format_ms(first)} "
                     "comes too late"
                 )
-            number = len(before) + 1
-            digest = _digest(before[-1]["digest"] if before else stream, record)
+            number = 1 if before is None else before["number"] + 1
+            said = f"{version} {source} {training_rows}"
+            digest = _digest(stream if before is None else before["digest"], record, said)
             self._state.execute(
                 "INSERT INTO record_appends VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (stream, number, version, source, first, last, len(record), training_rows, digest),
@@ -124,7 +125,13 @@ class Records:
     def evaluations(self, stream: str, task: str, horizon: int, *, after_ms: int | None = None) -> Evaluations:
         """Return a stream's rows as the judges read them; see `_read` for what may be raised."""
         record, numbers = self._read(stream, task, after_ms)
-        behind = {row["number"]: row["training_rows"] for row in self._appends(stream)}
+        if not len(numbers):
+            return evaluations_of(record, task, horizon, numbers)
+        known = self._state.rows(
+            "SELECT number, training_rows FROM record_appends WHERE stream = ? AND number >= ?",
+            (stream, int(numbers[0])),
+        )
+        behind = {row["number"]: row["training_rows"] for row in known}
         rows = np.array([behind[number] for number in numbers.tolist()], dtype=np.int64)
         return evaluations_of(record, task, horizon, rows)
 
@@ -168,8 +175,8 @@ class Records:
 
     def last_ms(self, stream: str) -> int | None:
         """Return the open time of a stream's last row."""
-        appends = self._appends(stream)
-        return int(appends[-1]["last_ms"]) if appends else None
+        last = self._last(stream)
+        return None if last is None else int(last["last_ms"])
 
     def sources(self, stream: str) -> list[tuple[str, str, int, int, int]]:
         """Return the appends of a stream: version, source, first and last open time, rows."""
@@ -195,7 +202,7 @@ class Records:
         seal, appends = stream, self._appends(stream)
         for place, row in enumerate(appends, 1):
             part, _ = self._select(stream, task, names, "number = ?", row["number"])
-            if row["number"] != place or len(part) != row["count"] or _digest(seal, part) != row["digest"]:
+            if row["number"] != place or len(part) != row["count"] or _digest(seal, part, _said(row)) != row["digest"]:
                 return place
             seal = row["digest"]
         count = self._state.rows(f"SELECT count(*) FROM {_table(task)} WHERE stream = ?", (stream,))[0][0]  # noqa: S608
@@ -223,6 +230,11 @@ class Records:
         record = record_class(task).from_columns({name: columns.get(name, ()) for name in names})
         return record, np.array([row["number"] for row in rows], dtype=np.int64)
 
+    def _last(self, stream: str) -> Any:
+        """Return the newest append of a stream; None where it has none."""
+        query = "SELECT * FROM record_appends WHERE stream = ? ORDER BY number DESC LIMIT 1"
+        return next(iter(self._state.rows(query, (stream,))), None)
+
     def _appends(self, stream: str) -> Sequence[Any]:
         return self._state.rows("SELECT * FROM record_appends WHERE stream = ? ORDER BY number", (stream,))
 
@@ -243,7 +255,7 @@ class Records:
         borders = np.searchsorted(numbers, [row["number"] for row in known], side="left").tolist()
         for row, lo, hi in zip(known, borders, [*borders[1:], len(numbers)][: len(known)], strict=True):
             part = record.rows(slice(lo, hi))
-            if len(part) == row["count"] and _digest(seal, part) == row["digest"]:
+            if len(part) == row["count"] and _digest(seal, part, _said(row)) == row["digest"]:
                 seal = str(row["digest"])
                 continue
             lost = row["count"] - len(part)
@@ -269,12 +281,17 @@ def _table(task: str) -> str:
     return "record_direction" if task in {"direction", "price"} else f"record_{task}"
 
 
-def _digest(before: str, record: Any) -> str:
-    """Return the seal of an append: SHA-256 over the seal before and the bytes of every column.
+def _said(row: Any) -> str:
+    """Return what an append says of its rows: who said them, how, and on how many rows the base rate was counted."""
+    return f"{row['version']} {row['source']} {row['training_rows']}"
+
+
+def _digest(before: str, record: Any, said: str) -> str:
+    """Return the seal of an append: SHA-256 over the seal before, what it says of itself and the bytes of every column.
 
     Every NaN counts alike, and so do the zeros of both signs: a database keeps neither apart.
     """
-    seal = hashlib.sha256(before.encode())
+    seal = hashlib.sha256(f"{before} {said}".encode())
     for name, column in record.columns().items():
         values = column
         if values.dtype.kind == "f":

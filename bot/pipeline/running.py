@@ -137,6 +137,7 @@ def open_pipeline(
             tell=tell,
             follow=_follower(home) if settings.follow and not reading else _nobody,
             progress=progress,
+            clock=lambda: time.time_ns() // 1_000_000,
         )
 
 
@@ -154,13 +155,9 @@ def _follower(home: Home) -> Callable[[ModelKey, str | None, str], None]:
     """Return what tells the running bots of a home that a champion has changed."""
 
     def follow(key: ModelKey, version: str | None, reason: str) -> None:
-        from bot.live.following import tell_followers
-        from bot.state import StateDatabase
+        from bot.live.following import tell_home
 
-        if not home.state_db.exists():  # no bot ever ran here
-            return
-        with StateDatabase(home.state_db) as state:
-            tell_followers(state, key, version, reason)
+        tell_home(home, key, version, reason)
 
     return follow
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bot.errors import UsageError
 from bot.pipeline.market import until
+from ml.errors import MLError
 from ml.lifecycle.facts import Champion, version_stream
 from ml.lifecycle.scoring import score_version
 from ml.record import RECORD_FILE, record_class
@@ -89,16 +90,17 @@ def score_stream(
             break
         try:
             model = open_version(version)
-            found = score_version(
-                model,
-                candles,
-                since_ms=since_ms,
-                until_ms=until_ms,
-                version_number=min(first_fold + position, _LARGEST_FOLD),
-            )
-        except RegistryError as error:
+            _ = model.runner  # one that is lost, or that this program refuses, costs its own bars only
+        except (MLError, RegistryError) as error:
             tell(f"{stream}: {version} cannot be asked, its bars stay without a row: {error}")
             continue
+        found = score_version(
+            model,
+            candles,
+            since_ms=since_ms,
+            until_ms=until_ms,
+            version_number=min(first_fold + position, _LARGEST_FOLD),
+        )
         appended += records.append(
             stream,
             str(model.metadata["task"]),
@@ -166,13 +168,11 @@ def _who_said(pipeline: Pipeline, record: str) -> tuple[ModelKey, str, list[tupl
             recipe = known[record]
             key = ModelKey(recipe["symbol"], recipe["model_type"], recipe["timeframe"])
             return key, record, versions, int(recipe["folds"])
-    keys = pipeline.store.keys()
-    for text in keys:
-        facts = pipeline.store.facts(text)
+    for key in pipeline.store.model_keys():
+        facts = pipeline.store.facts(str(key))
         for one in (facts.champion, facts.held):
-            if one is not None and f"{text}{one.stream}" == record:
-                symbol, timeframe, model_type = text.split("/")
-                return ModelKey(symbol, model_type, timeframe), one.stream, [(one.version, begins_ms(one))], 0
+            if one is not None and f"{key}{one.stream}" == record:
+                return key, one.stream, [(one.version, begins_ms(one))], 0
     raise UsageError(f"there is no record {record!r}{suggestion(record, known)}; `bot pipeline status` lists them")
 
 

@@ -47,7 +47,7 @@ class _Replay:
 
     series: dict[str, StoredSeries]
 
-    def fetch(self, recipe: Recipe, now_ms: int) -> str:  # noqa: ARG002 - the past does not grow
+    def fetch(self, symbol: str, timeframe: str, exchange: str | None, now_ms: int) -> str:  # noqa: ARG002 - the past stays
         """Fetch nothing."""
         return ""
 

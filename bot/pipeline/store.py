@@ -13,6 +13,7 @@ from bot.errors import StorageError
 from bot.state import StateDatabase
 from ml.errors import BrokenModel
 from ml.lifecycle.facts import Facts
+from registry.names import ModelKey
 
 if TYPE_CHECKING:
     import sqlite3
@@ -193,10 +194,11 @@ class PipelineStore:
         seconds: float | None = None,
         now_ms: int,
     ) -> None:
-        """Write down what became of a recipe in a cycle."""
+        """Write down what became of a recipe in a cycle; what it registered stays, whatever went wrong later."""
         self.state.execute(
-            "INSERT OR REPLACE INTO builds (cycle, stream, state, version, reason, seconds, at_ms) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO builds (cycle, stream, state, version, reason, seconds, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (cycle, stream) DO UPDATE SET state = excluded.state, version = excluded.version, "
+            "reason = excluded.reason, seconds = excluded.seconds, at_ms = excluded.at_ms WHERE state <> 'registered'",
             (cycle.number, stream, state, version, reason, seconds, now_ms),
         )
 
@@ -245,10 +247,11 @@ class PipelineStore:
             (model_key, json.dumps(facts.to_dict()), now_ms),
         )
 
-    def keys(self) -> list[str]:
+    def model_keys(self) -> list[ModelKey]:
         """Return the model keys of which anything is remembered."""
         query = "SELECT model_key FROM facts UNION SELECT model_key FROM recipes ORDER BY model_key"
-        return [str(row["model_key"]) for row in self.state.rows(query)]
+        parts = (str(row["model_key"]).split("/") for row in self.state.rows(query))
+        return [ModelKey(symbol, model_type, timeframe) for symbol, timeframe, model_type in parts]
 
     def note(self, model_key: str, kind: str, text: str, document: Mapping[str, Any], now_ms: int) -> None:
         """Write down something that was noticed or decided."""

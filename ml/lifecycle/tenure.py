@@ -138,9 +138,12 @@ class Tenure:
         harm, held = self._harm, self.facts.held
         if harm is None or held is None or not self._is_harm(harm):
             return []
-        version = versions.get(held.stream, held.version)
+        version = versions.get(held.stream)
         text = f"shown worse than the model before it: {harm.words(champion.stream, held.stream)}"
         evidence = {"duel": harm.to_dict(), "from": champion.version, "to": version}
+        if version is None:  # its bundle is gone, or has expired
+            text += "; that one cannot serve any more"
+            return self._quarantine(champion, now_ms, versions, text, evidence)
         decision = Decision("rollback", held.stream, version, text, evidence)
         self._crown(held.stream, version, now_ms)  # nothing is held then: it happens once
         return [decision]

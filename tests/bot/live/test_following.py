@@ -120,10 +120,7 @@ def lives(tmp_path):
 
 
 def assert_said(lives, spans):
-    """Check each bar against what the version of its span says alone.
-
-    A life ends with a bar that is recorded and not decided on yet: it belongs to what was in force then.
-    """
+    """Check each bar against what the version of its span says alone."""
     versions, values = lives.versions()
     row = FIRST
     for model, bars in spans:
@@ -160,7 +157,7 @@ def test_each_life_begins_with_the_champion_of_now_and_a_replay_takes_the_same(l
     assert run.board.status("running").symbols[0].predictions[0].detail == "quarantined: its hit rate fell"
     lives.promote(0, 3)
     run = lives.play(FIRST + 99)
-    assert_said(lives, [(None, 21), (a, 20), (b, 20), (None, 30), (a, 9)])
+    assert_said(lives, [(None, 20), (a, 20), (b, 20), (None, 30), (a, 10)])
     lives.assert_replays(run)
     assert len(lives.state.rows("SELECT 1 FROM live_runs")) == 1
 
@@ -177,7 +174,7 @@ def test_one_that_does_not_follow_goes_on_with_what_it_began_with(lives):
     )
     assert_said(lives, [(a, 20)])
     run = lives.play(FIRST + 29, config(FOLLOW))  # to follow from now on is no other run
-    assert_said(lives, [(a, 21), (b, 9)])
+    assert_said(lives, [(a, 20), (b, 10)])
     lives.assert_replays(run)
 
 
@@ -187,7 +184,7 @@ def test_as_of_is_the_champion_of_now_and_follows(tmp_path):
     lives.play(FIRST + 9)
     lives.promote(0, 1)
     run = lives.play(FIRST + 19)
-    assert_said(lives, [(lives.models[1], 11), (lives.models[0], 9)])
+    assert_said(lives, [(lives.models[1], 10), (lives.models[0], 10)])
     lives.assert_replays(run)
     lives.close()
 
@@ -313,7 +310,7 @@ def test_what_cannot_take_over_leaves_what_is_in_force_unless_that_is_quarantine
     registry_of(lives.home.models).quarantine(KEY, a.version_id, at=NOW + timedelta(seconds=2), reason="drift")
     run = lives.play(FIRST + 14)
     assert f"{a.version_id} is quarantined" in run.opened.notes[0]
-    assert_said(lives, [(a, 11), (None, 4)])
+    assert_said(lives, [(a, 10), (None, 5)])
     lives.assert_replays(run)
 
 

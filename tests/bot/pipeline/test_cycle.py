@@ -170,12 +170,12 @@ def test_versions_of_two_models_with_one_name_have_records_of_their_own(works):
         report = works.cycle(bars, stored=False)
     assert not report.failed
     with works.pipeline() as pipeline:
-        keys = pipeline.store.keys()
-        held = {key: pipeline.store.facts(key).held for key in keys}
+        keys = pipeline.store.model_keys()
+        held = {key: pipeline.store.facts(str(key)).held for key in keys}
         assert len({one.version for one in held.values()}) == 1  # the same name, of two models
         closes = {}
         for key, market in ((KEY, works), (replace(KEY, symbol="ETHUSDT"), elsewhere)):
-            record, _ = pipeline.bench(key).rows(held[str(key)].stream)
+            record, _ = pipeline.bench(key).rows(held[key].stream)
             rows = np.searchsorted(market.candles(6_024).open_ms, record.open_ms)
             closes[key] = np.array_equal(record.close, market.candles(6_024).columns["close"][rows])
             assert record.open_ms[-1] == moment(6_022)

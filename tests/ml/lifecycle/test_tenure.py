@@ -241,14 +241,15 @@ def test_the_champion_that_is_shown_worse_goes_back_once():
     assert tenure.watch(at(3_600), {"a": "a9", "b": "b1"}) == []
 
 
-def test_the_newest_version_of_the_recipe_before_serves_and_the_held_one_where_it_has_none():
-    for versions, expected in (({"a": "a12", "b": "b1"}, "a12"), ({"b": "b1"}, "a9")):
+def test_the_newest_version_of_the_recipe_before_serves_and_nobody_where_it_has_none():
+    for versions, kind, expected in (({"a": "a12", "b": "b1"}, "rollback", "a12"), ({"b": "b1"}, "quarantine", "b1")):
         tenure = tenure_with(
             {"a": hits(GOOD), "b": hits(GOOD)}, facts=crowned("b", "b1", held=Held("a", "a9", at(3_000)))
         )
         tenure.feed("b", hits(share(0.53, 300), first=3_000))
         tenure.feed("a", hits(share(0.8, 300), first=3_000, stated=0.8))
-        assert [d.version for d in tenure.watch(at(3_300), versions)] == [expected]
+        assert [(d.kind, d.version) for d in tenure.watch(at(3_300), versions)] == [(kind, expected)]
+        assert (tenure.facts.champion is None) == (kind == "quarantine")
 
 
 def test_after_a_rollback_to_a_version_refits_must_be_shown_better():
