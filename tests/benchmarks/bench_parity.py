@@ -86,12 +86,14 @@ _SPANS = {"1h": ("2021-07-01", "2023-12-31"), "1m": ("2024-01-10", "2024-02-29")
 
 
 def measure() -> list[dict[str, Any]]:
-    """Return a row for each case, with what it compared."""
+    """Return a row for each case, with what it compared; for one alone with ``PARITY_CASE="MLBasic, 1h"``."""
+    only = os.environ.get("PARITY_CASE")
+    cases = {name: parts for name, parts in CASES.items() if only in (None, name)}
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(os.environ.get("PARITY_HOME") or folder))
         if not home.models.exists():
             _fill(home)
-        return [_case(name, parts, home) for name, parts in CASES.items()]
+        return [_case(name, parts, home) for name, parts in cases.items()]
 
 
 def _fill(home: Home) -> None:
