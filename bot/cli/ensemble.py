@@ -72,7 +72,9 @@ def create(
     pool = result.metadata["hyperparams"]
     notes = [note for note in (predictor.note(int(result.record.scored.sum())),) if note]
     notes += [
-        f"{member} is archived: it is used because it was named" for member in chosen if member.status == "archived"
+        f"{member} is {member.status}: it is used because it was named"
+        for member in chosen
+        if member.status in {"archived", "quarantined"}
     ]
     report = Report(as_json=as_json)
     report.table(
@@ -232,7 +234,8 @@ def _ensemble(
         if version is None:
             version = "latest" if default == "champion" and registry.champion_version(key) else "newest"
         return registry.select_bundle(**names, version=version)
-    sound = [model for model in registry.list_bundles(**names) if not model.problem and model.status != "archived"]
+    aside = {"archived", "quarantined"}
+    sound = [model for model in registry.list_bundles(**names) if not model.problem and model.status not in aside]
     called = [model for model in sound if _document(model).get("name") == name]
     if not called:
         names_given = (_document(model).get("name") for model in sound)

@@ -85,7 +85,8 @@ def _versions(
         return [registry.select_bundle(**names, version=version) for version in versions]
     with suppress(NoChampion):  # says that the model exists; a missing one or a damaged champion is an error
         registry.select_bundle(**names)
-    kept = [model for model in registry.list_bundles(**names) if model.status != "archived" or model.problem]
+    aside = {"archived", "quarantined"}
+    kept = [model for model in registry.list_bundles(**names) if model.status not in aside or model.problem]
     return [model for i, model in enumerate(kept) if model.status == "champion" or i >= len(kept) - last]
 
 
