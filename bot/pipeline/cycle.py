@@ -236,18 +236,16 @@ class Pipeline:
         jobs = []
         for outcome in report.recipes:
             if (before := done.get(outcome.stream)) is not None and before.state == "registered":
-                outcome.version = before.version
-                if outcome.state != "failed":
-                    outcome.state, outcome.reason = "registered", before.reason
+                outcome.register(str(before.version), before.reason)
                 continue
-            if outcome.state == "failed":
-                continue
-            recipe, one = self._of(outcome.recipe), series[outcome.recipe]
             try:
+                if report.resumed and self._adopted(cycle, outcome):
+                    continue
+                if outcome.state == "failed":
+                    continue
+                recipe, one = self._of(outcome.recipe), series[outcome.recipe]
                 if (lacking := missing_library(recipe)) is not None:
                     outcome.fail(lacking)
-                elif report.resumed and self._adopted(cycle, outcome):
-                    continue
                 elif reason := self._not_due(recipe, outcome.stream, one, cycle, force=force):
                     outcome.state, outcome.reason = "skipped", reason
                 else:
@@ -300,7 +298,7 @@ class Pipeline:
         self.store.keep_build(
             cycle, outcome.stream, "registered", version=version, reason=verdict, seconds=seconds, now_ms=_wall_ms()
         )
-        outcome.state, outcome.version, outcome.reason = "registered", version, verdict
+        outcome.register(version, verdict)
 
     def _adopted(self, cycle: Cycle, outcome: RecipeOutcome) -> bool:
         """Enter a version that this cycle registered just before it was cut short; tell whether there is one."""

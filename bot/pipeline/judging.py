@@ -177,7 +177,7 @@ class Bench:
             kept = list(streams)[:keep]
         else:  # what cannot be ranked with the others, such as another horizon, is not worse than they are
             kept = [*ranked.kept, *(name for name in streams if name not in ranked.order)][:keep]
-        facts, at = self.tenure.facts, _moment(now_ms)
+        facts, at = self.tenure.facts, self._moment(now_ms)
         needed = {one.version for one in (facts.champion, facts.held) if one is not None}
         for stream in streams:
             versions = [version for version, _ in self._store.versions(stream)]
@@ -196,17 +196,16 @@ class Bench:
         return kept
 
     def versions(self, now_ms: int) -> dict[str, str]:
-        """Return the newest sound version of each stream under trial, and the held one while it would answer."""
+        """Return the newest version of each stream under trial, or the held one, that is sound and would answer."""
         found = {}
         for stream in self.tenure.facts.enrolled:
             if stream in self.damaged:
                 continue
             build = self._store.newest_build(stream)
-            if build is not None and build.version is not None and self._is_sound(build.version):
+            if build is not None and build.version is not None and self._is_sound(build.version, now_ms):
                 found[stream] = build.version
         held = self.tenure.facts.held
-        waits = held is not None and held.stream not in found and self._is_sound(held.version)
-        if held is not None and waits and not has_expired(self.open(held.version), now_ms):
+        if held is not None and held.stream not in found and self._is_sound(held.version, now_ms):
             found[held.stream] = held.version
         return found
 
@@ -290,7 +289,7 @@ class Bench:
             reason = f"its bundle cannot be used: {' '.join(str(error).split())}"
         decisions = [Decision("quarantine", champion.stream, champion.version, reason, {})]
         older = [version for version, _ in self._store.versions(champion.stream) if version != champion.version]
-        sound = next((version for version in reversed(older) if self._is_sound(version)), None)
+        sound = next((version for version in reversed(older) if self._is_sound(version, now_ms)), None)
         if sound is None:
             self.tenure.dismiss(now_ms, fallen=False)
         else:
@@ -345,7 +344,7 @@ class Bench:
 
     def _carry_out(self, decisions: Sequence[Decision], now_ms: int) -> Sequence[Decision]:
         """Write decisions into the ledger, remember the facts, and tell."""
-        at = _moment(max(now_ms, self._clock()))
+        at = self._moment(now_ms)
         for decision in decisions:
             enact(self._registry, self.key, decision, at)
             self._tell_bots(decision.reason)
@@ -367,15 +366,15 @@ class Bench:
         except BotError as error:  # a bot looks by itself when it starts
             self._warn(f"running bots were not told of it: {error}")
 
-    def _is_sound(self, version: str) -> bool:
-        """Tell whether a version may be promoted: whole, and not under quarantine."""
+    def _is_sound(self, version: str, now_ms: int) -> bool:
+        """Tell whether a version may be promoted: whole, not under quarantine, and not expired."""
         try:
             model = self.open(version)
             model.check_names()
+            return model.status != "quarantined" and not has_expired(model, now_ms)
         except RegistryError as error:
             self._warn(f"{version} is out: {error}")
             return False
-        return model.status != "quarantined"
 
     def _status(self, version: str) -> str | None:
         try:
@@ -394,6 +393,6 @@ class Bench:
     def _warn(self, text: str) -> None:
         self._tell("errors", f"{self.key}: {text}")
 
-
-def _moment(now_ms: int) -> datetime:
-    return datetime.fromtimestamp(now_ms / 1000, UTC)
+    def _moment(self, now_ms: int) -> datetime:
+        """Return when a row of the ledger is written: a cycle that took long, or was resumed, stands for an earlier time."""
+        return datetime.fromtimestamp(max(now_ms, self._clock()) / 1000, UTC)

@@ -42,6 +42,12 @@ class RecipeOutcome:
         if self.state != "failed":
             self.state, self.reason = "failed", reason
 
+    def register(self, version: str, reason: str) -> None:
+        """Note the version that came of it, and what is said of it; what failed besides is told all the same."""
+        self.version = version
+        if self.state != "failed":
+            self.state, self.reason = "registered", reason
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -84,8 +84,9 @@ def _year(folder: Path) -> list[dict[str, Any]]:
     home = folder / "hours"
     recipes = folder / "recipes-1h"
     recipes.mkdir()
-    for path in sorted(RECIPES.glob("*1h*.yaml")):
-        shutil.copy(path, recipes)
+    text = (RECIPES / "btc-basic-1h.yaml").read_text()
+    (recipes / "btc-basic-1h.yaml").write_text(text)
+    (recipes / "btc-small-1h.yaml").write_text(f"{text}params: {{num_leaves: 7}}\n")
     _bot(
         "data", "import", DATA / _HOURS, "--symbol", "BTCUSDT", "--timeframe", "1h", "--exchange", "binance", home=home
     )

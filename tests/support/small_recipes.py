@@ -100,10 +100,18 @@ class Works:
         return path
 
     @contextmanager
-    def pipeline(self, *, builder: Any = one_by_one, **options: Any) -> Iterator[Pipeline]:
-        """Yield the pipeline as the command opens it; without a builder that of the command builds."""
+    def pipeline(
+        self, *, builder: Any = one_by_one, now_ms: int = 0, follow: Any = None, **options: Any
+    ) -> Iterator[Pipeline]:
+        """Yield the pipeline as the command opens it; without a builder that of the command builds.
+
+        Its clock stands at a moment of the market, before all others unless told; ``follow`` is told of decisions.
+        """
         with open_pipeline(self.home, self.settings_path, [], **options) as pipeline:
             pipeline._code_version = "test"
+            pipeline._clock = lambda: now_ms
+            if follow is not None:
+                pipeline._follow = follow
             if builder is not None:
                 pipeline._builder = builder
             yield pipeline

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_recipes import HOUR, KEY, Works, moment, rows_of
+from small_recipes import HOUR, KEY, Works, moment, one_by_one, rows_of
 
 from bot.errors import BotError
 from bot.market.exchanges import connect
 from bot.pipeline.market import Market
+from ml.errors import BrokenModel, SchemaMismatch
 
 OTHER = {"params": {"num_boost_round": 6, "num_leaves": 4, "learning_rate": 0.3, "min_data_in_leaf": 50}}
 
@@ -206,3 +207,102 @@ def test_a_disk_that_is_full_under_the_records_fails_the_recipe_and_nothing_is_h
     assert (states(report), report.recipes[0].scored) == ({"one": "registered"}, 400)
     with works.pipeline() as pipeline:
         assert len(statuses(pipeline)) == 2
+
+
+@pytest.mark.parametrize("refusal", [SchemaMismatch, BrokenModel])
+def test_a_version_that_this_program_refuses_costs_its_own_bars_and_the_recipe_goes_on(works, refusal):
+    works.recipe("one")
+    refused = works.cycle(3_000).recipes[0].version
+    told = []
+
+    def cycle(bars):
+        works.store(bars)
+        with works.pipeline() as pipeline:
+            opened, pipeline._tell = pipeline.registry.open_runner, lambda kind, text: told.append(text)
+
+            def refusing(model):
+                if model.version_id == refused:
+                    raise refusal("made by another program")
+                return opened(model)
+
+            pipeline.registry.open_runner = refusing
+            report = pipeline.run(moment(bars))
+            return report, pipeline.records.read(report.recipes[0].stream, "direction").open_ms
+
+    report, open_ms = cycle(3_012)
+    assert (states(report), report.recipes[0].scored) == ({"one": "registered"}, 0)
+    assert open_ms[-1] < moment(3_000)
+    assert any(f"{refused} cannot be asked, its bars stay without a row" in text for text in told)
+    report, open_ms = cycle(3_024)
+    assert (states(report), report.recipes[0].scored) == ({"one": "registered"}, 11)
+    assert open_ms[open_ms >= moment(3_000)].tolist() == [moment(bars) for bars in range(3_012, 3_023)]
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("cut", ["after the build", "after the registration"])
+def test_what_a_cycle_registered_stays_when_it_is_resumed_without_an_exchange(works, monkeypatch, cut):
+    works.recipe("one")
+    works.recipe("two", **OTHER)
+    works.store(3_000)
+
+    def crashing(*_, **__):
+        raise Crash
+
+    def one_and_no_more(jobs):
+        yield from one_by_one(jobs[:1])
+        raise Crash
+
+    with works.pipeline(builder=one_and_no_more) as pipeline:
+        if cut == "after the registration":
+            monkeypatch.setattr(type(pipeline.store), "keep_build", crashing)
+        with pytest.raises(Crash):
+            pipeline.run(moment(3_000))
+        monkeypatch.undo()
+        (version,) = statuses(pipeline)
+    with works.pipeline() as pipeline:
+
+        def closed(*_):
+            raise BotError("the exchange does not answer")
+
+        monkeypatch.setattr(type(pipeline.market), "fetch", closed)
+        report = pipeline.run(moment(3_001))
+        monkeypatch.undo()
+        assert report.resumed
+        assert states(report) == {"one": "failed", "two": "failed"}  # no new candles
+        assert [each.version for each in report.recipes] == [version, None]
+        (one, two) = (each.stream for each in report.recipes)
+        found = pipeline.store.builds(pipeline.store.cycles(1)[0])
+        assert (found[one].state, found[one].version, found[two].state) == ("registered", version, "failed")
+        assert pipeline.store.stream_of(version, str(KEY)) == one
+        assert one in pipeline.store.facts(str(KEY)).enrolled
+        assert pipeline.records.last_ms(one) is not None
+    report = works.cycle(3_012)
+    assert states(report) == {"one": "registered", "two": "registered"}
+    assert report.recipes[0].scored == 11
+    with works.pipeline() as pipeline:
+        assert len(statuses(pipeline)) == 3
+
+
+def test_a_champion_whose_recipe_is_gone_is_watched_by_the_cycle_as_long_as_it_serves(tmp_path):
+    works = Works(tmp_path, dies=6_300)
+    path = works.recipe("one")
+    works.recipe("eth", symbol="ETH/USDT")
+    works.store(3_000, symbol="ETHUSDT")
+    version = next(each["version"] for each in works.cycle(6_000).decisions if each["key"] == str(KEY))
+    path.unlink()
+    report = works.cycle(6_200)
+    assert not report.failed
+    with works.pipeline() as pipeline:
+        champion = pipeline.store.facts(str(KEY)).champion
+        assert (champion.version, champion.stream.split("-")[0]) == (version, "one")
+        assert pipeline.records.last_ms(champion.stream) == moment(6_198)  # an outcome is known a bar later
+    report = works.cycle(6_450)
+    assert [(each["key"], each["kind"], each["version"]) for each in report.decisions] == [
+        (str(KEY), "quarantine", version)
+    ]
+    assert [each.recipe for each in report.recipes] == ["eth"]
+    with works.pipeline() as pipeline:
+        assert pipeline.registry.champion_version(KEY) is None
