@@ -461,11 +461,12 @@ def test_a_horizon_of_a_day_is_judged_by_every_phase():
 
 
 def seen(tenure):
-    """Everything that a judge says of itself."""
+    """Everything that a judge says of itself, and of the streams that it reads."""
+    watched = [one.stream for one in (tenure.facts.champion, tenure.facts.held) if one is not None]
     return repr(
         (
             tenure.facts.to_dict(),
-            [tenure.claim(name) for name in ("a", "b", "@a1")],
+            [tenure.claim(name) for name in ("a", "b", *watched)],
             {name: (duel.n, duel.log_e) for name, duel in sorted(tenure.duels().items())},
             None if tenure.harm is None else (tenure.harm.n, tenure.harm.log_e),
             None if tenure.drift is None else (tenure.drift.state, tenure.drift.statistics),
