@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from contextlib import suppress
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -133,7 +134,10 @@ class PlainSession:
             return reply
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; a request that another thread waits for ends without a reply."""
+        known = self._connection
+        if known is not None:
+            known.cut()
         with self._lock:
             self._drop()
 
@@ -163,6 +167,11 @@ class _Connection:
         self._file = self._socket.makefile("rb")
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
+
+    def cut(self) -> None:
+        """End whatever another thread waits for: it reads the end of the connection."""
+        with suppress(OSError):  # it is closed already
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def was_closed(self) -> bool:
         """Tell whether the other side has closed it: between two requests nothing else may come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -199,3 +200,24 @@ def test_only_servers_on_this_machine_are_asked_so():
     assert isinstance(trading_client("binance", None, endpoint="http://127.0.0.1:1").session, PlainSession)
     for endpoint in (None, "https://localhost:1", "http://example.com"):
         assert isinstance(trading_client("binance", None, endpoint=endpoint).session, requests.Session)
+
+
+def test_a_session_that_is_closed_ends_the_request_that_waits():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        session, ended = PlainSession(), []
+
+        def ask():
+            with pytest.raises(requests.exceptions.ConnectionError) as caught:
+                session.request("GET", f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout=60)
+            ended.append(caught.value)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1024)
+            began = time.monotonic()
+            session.close()
+            thread.join(30)
+        assert ended
+        assert time.monotonic() - began < 5
