@@ -101,7 +101,10 @@ def test_the_services_of_systemd(folder):
         assert told in output
 
 
-def test_the_trading_service_runs_until_it_is_stopped(folder):
+def test_the_trading_service_runs_until_it_is_stopped(tmp_path):
+    folder = prepare(tmp_path / "my bot")
+    quick = ["--features", "price", "--params", "num_boost_round=20", "--skip-robustness", "--skip-plots"]
+    assert main(["train", "model", "SYNTH", "--timeframe", "1h", *quick, "--home", str(folder / "home")]) == 0
     process = started(folder / "schedule", "bot-live@.service", "strategy")
     try:
         state = Home(folder / "home").state_db
