@@ -185,19 +185,18 @@ class Shelf:
 
     def heal(self, standing: Standing) -> None:
         """Finish what a crash interrupted and remove what it left; the lock is held."""
-        kept = set()
-        for state in standing.versions.values():
-            if self.is_pending(state):
-                staged = state.registered.staged
+        left = {path.name: path for path in sorted(self.folder.glob(f"{TEMPORARY}*"))}
+        for state in standing.versions.values() if left else ():  # a pending registration is among what is left
+            staged = state.registered.staged
+            if staged in left and self.is_pending(state):
+                del left[staged]
                 try:
                     read_manifest(self.folder / staged, state.digest)
                 except InvalidBundle:
-                    kept.add(staged)  # damaged after it was written: evidence for `validate`, in nobody's way
-                else:
-                    self.publish(staged, state.version)
-        for path in sorted(self.folder.glob(f"{TEMPORARY}*")):
-            if path.name not in kept:
-                remove_leftover(path)
+                    continue  # damaged after it was written: evidence for `validate`, in nobody's way
+                self.publish(staged, state.version)
+        for path in left.values():
+            remove_leftover(path)
         self.project(standing)
 
 
