@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOpt
 from bot.cli.output import Report, progress
 from bot.errors import UsageError
 from bot.home import Home
+from bot.wall_clock import wall_ms
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def import_file(
             Report(as_json=as_json),
             Home.resolve(home).candles,
             file,
-            _now_ms(),
+            wall_ms(),
             name=name,
             columns=column or [],
             scale=scale,
@@ -97,7 +97,7 @@ def import_file(
     store = _store(home)
     store.path(symbol, timeframe, exchange)  # names are judged before a long read
     found = read_candles(
-        file, timeframe, _now_ms(), sort=sort, drop_duplicates=drop_duplicates, widen_ranges=widen_ranges
+        file, timeframe, wall_ms(), sort=sort, drop_duplicates=drop_duplicates, widen_ranges=widen_ranges
     )
     write = store.write if replace else store.merge
     done = write(found.candles, symbol, exchange, MarketTerms(origin=f"file {file.name}"))
@@ -149,7 +149,7 @@ def download(
 
     start_ms = parse_moment(start)
     end_ms = None if end is None else parse_moment(end, whole_day=True)
-    source = ExchangeSource(connect(exchange, url=url), symbol, timeframe, _now_ms)
+    source = ExchangeSource(connect(exchange, url=url), symbol, timeframe, wall_ms)
     job = Download(source, _store(home))
     try:
         with progress(f"Downloading {source.symbol} {timeframe}") as update:
@@ -262,10 +262,6 @@ def _store(home: Path | None) -> CandleStore:
     from bot.market.store import CandleStore
 
     return CandleStore(Home.resolve(home).candles)
-
-
-def _now_ms() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def _tell(report: Report, done: MergeReport) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from bot.errors import BotError, UsageError
 from bot.home import Home
+from bot.wall_clock import wall_ms
 from registry.errors import suggestion
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def control_of(state: StateDatabase, bot: str) -> Control:
     """Return the control of a bot, by the wall clock."""
     from bot.live.control import Control
 
-    return Control(state, bot, _now_ms)
+    return Control(state, bot, wall_ms)
 
 
 def choose(state: StateDatabase, bot: str | None) -> Control:
@@ -125,7 +126,7 @@ def show_bot(report: Report, control: Control) -> None:
         report.line(f"{_down_text(control, words)}. Its last words:")
         report.line()
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _NO_WIDTH
-    for line in screen_lines(words, width, _NO_WIDTH, _now_ms() if running else None):
+    for line in screen_lines(words, width, _NO_WIDTH, wall_ms() if running else None):
         report.line("".join(text for text, _ in line))
     if orders.is_on:
         report.line()
@@ -142,7 +143,7 @@ def list_bots(report: Report, controls: Sequence[Control]) -> None:
     rows = []
     for control in controls:
         words = last_words(control)
-        silent = _age(_now_ms() - words.heartbeat_ms)
+        silent = _age(wall_ms() - words.heartbeat_ms)
         state = words.state if control.is_running() else f"down ({words.state})"
         rows.append([control.bot, state, words.mode, words.exchange, f"{words.value:,.2f}", f"{silent} ago"])
     report.table("bots", ["bot", "state", "mode", "exchange", "value", "last heard"], rows)
@@ -156,7 +157,7 @@ def status_document(control: Control) -> dict[str, Any]:
         "bot": control.bot,
         "running": control.is_running(),
         "pid": control.pid(),
-        "silent_seconds": max(0, _now_ms() - words.heartbeat_ms) / 1000,
+        "silent_seconds": max(0, wall_ms() - words.heartbeat_ms) / 1000,
         "waiting_commands": control.waiting(),
         "kill_switch": asdict(_kill_order(control)),
         "status": words.to_dict(),
@@ -222,7 +223,7 @@ def _wait_for_end(control: Control, sent: int, seconds: float) -> Answer | None:
         time.sleep(_PAUSE)
     answer = control.answer(sent)
     if answer is None and not control.is_running():  # it ended before it could answer
-        return Answer(sent, "stop", ok=True, text="it has ended", done_ms=_now_ms())
+        return Answer(sent, "stop", ok=True, text="it has ended", done_ms=wall_ms())
     if answer is not None and pid is not None and is_alive(pid):
         return replace(answer, text=f"{answer.text}; but its process {pid} has not ended within {seconds:g} s")
     return answer
@@ -237,7 +238,7 @@ def _down_text(control: Control, words: LiveStatus) -> str:
         return f"{control.bot} is not running: it {words.state} at {at}"
     pid = control.pid()
     if pid is not None and is_alive(pid):
-        silent = _age(_now_ms() - words.heartbeat_ms)
+        silent = _age(wall_ms() - words.heartbeat_ms)
         return f"{control.bot} has been silent for {silent} (its process {pid} is there, last heard of at {at})"
     return f"{control.bot} is not running: last heard of at {at}, then {words.state}; it did not end in good order"
 
@@ -256,7 +257,3 @@ def _age(milliseconds: int) -> str:
     from bot.cli.model_figures import age_text
 
     return age_text(milliseconds / 1000)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -6,13 +6,13 @@ command, so one that waited for long never brings an old version back. A bot tha
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bot.binding import why_absent
 from bot.live.control import Control
 from bot.live.versions import next_bar_ms, put_in_force
+from bot.wall_clock import wall_ms
 from ml.engines import open_bundle, open_engine
 from ml.errors import SchemaMismatch
 from registry.errors import NoChampion, RegistryError
@@ -131,7 +131,7 @@ def tell_followers(
     version: str | None,
     reason: str,
     *,
-    clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    clock: Callable[[], int] = wall_ms,
 ) -> tuple[Follower, ...]:
     """Tell the running bots that follow a model that its champion has changed; call it when the ledger says so.
 

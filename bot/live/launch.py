@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +21,7 @@ from bot.live.venue import attached_venue, embedded_server, embedded_venue, real
 from bot.market.series_file import read_header
 from bot.market.store import CandleStore
 from bot.state import StateDatabase
+from bot.wall_clock import wall_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -97,7 +97,7 @@ def launched(
             warnings += require(file, account_checks(file, venue, None if plan.continues else plan.cash))
             for text in warnings:
                 tell(f"warning: {text}")
-            opened = open_run(file, home, state, venue, choices=choices, now_ms=_now_ms, new_run=new_run)
+            opened = open_run(file, home, state, venue, choices=choices, now_ms=wall_ms, new_run=new_run)
             for note in opened.notes:
                 tell(note)
             note_followers(state, file)
@@ -147,10 +147,6 @@ def stored_rules(file: ConfigFile, home: Home) -> dict[str, ExchangeRules | None
         except (SeriesNotFound, UsageError, DataError):  # trading needs no stored candles
             found[symbol] = None
     return found
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from bot.live.reporting import StatusBoard
 from bot.live.store import CCXTStore
 from bot.live.streams import Streams
 from bot.market.side_series import side_value
+from bot.wall_clock import wall_ms
 from ml.candles import format_ms
 from registry.names import timeframe_ms
 
@@ -71,7 +72,7 @@ class LiveRun:
         venue: Venue,
         opened: OpenedRun,
         *,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = wall_ms,
         on_alert: Callable[[str, str], None] = lambda _kind, _text: None,
         last_bar_ms: int | None = None,
     ) -> None:

@@ -20,6 +20,7 @@ from bot.live.desk import Desk, Stopped
 from bot.live.feed import Bar, CCXTFeed, Notice
 from bot.live.journal_rows import pack_bar
 from bot.live.store_settings import StoreSettings
+from bot.wall_clock import wall_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ class CCXTStore:
         forbids: Callable[[Ticket], str] = lambda _ticket: "",
         on_event: Callable[[str, str | None, str], None] = lambda _kind, _symbol, _text: None,
         side_value: Callable[[str, int], float | None] | None = None,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = wall_ms,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gateway, self.journal, self.timeframe = gateway, journal, timeframe

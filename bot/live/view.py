@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from bot.live.screen import screen_lines
 from bot.live.wording import bar_line, clean, stamp
+from bot.wall_clock import wall_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ class LiveView:
         self, *, as_json: bool = False, stream: TextIO | None = None, clock: Callable[[], int] | None = None
     ) -> None:
         self._stream = stream or sys.stderr
-        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._clock = clock or wall_ms
         self._is_silent = as_json
         self._status: LiveStatus | None = None
         self._lines: deque[str] = deque(maxlen=_MOST_LINES)

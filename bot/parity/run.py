@@ -22,6 +22,7 @@ from bot.parity.recorded import decision_rows
 from bot.parity.replay import replay_run
 from bot.series import exchange_rules, read_series
 from bot.state import StateDatabase
+from bot.wall_clock import wall_ms
 from ml.candles import format_ms
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def run_parity(
         with StateDatabase(Path(folder) / "state.db") as state:
             venue = embedded_venue(server, series, lockstep=True)
             choices = choose_all(file, home, past=True)
-            opened = open_run(file, home, state, venue, choices=choices, now_ms=lambda: time.time_ns() // 1_000_000)
+            opened = open_run(file, home, state, venue, choices=choices, now_ms=wall_ms)
             live = LiveRun(file, home, state, venue, opened, last_bar_ms=last_ms)
             live.prepare()
             began = time.perf_counter()

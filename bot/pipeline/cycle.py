@@ -6,7 +6,6 @@ what is registered is not built again, what is recorded is not scored again. A r
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from bot.pipeline.market import until
 from bot.pipeline.outcomes import CycleReport, RecipeOutcome
 from bot.pipeline.recipes import missing_library
 from bot.pipeline.scoring import begin_stream
+from bot.wall_clock import wall_ms
 from ml.candles import format_ms
 from ml.errors import MLError
 from ml.lifecycle.tenure import Rules
@@ -116,7 +116,7 @@ class Pipeline:
             When the pipeline's database cannot be used.
         """
         self.require_time(now_ms)
-        cycle, resumed = self.store.begin(now_ms, _wall_ms())
+        cycle, resumed = self.store.begin(now_ms, wall_ms())
         report = CycleReport(cycle.moment_ms, resumed)
         series = self._series(report, fetch=self._fetch)
         failed = self._judge(series, report)
@@ -124,7 +124,7 @@ class Pipeline:
         self._build(cycle, jobs, report)
         self._promotions(cycle.moment_ms, report, failed)
         status = "failed" if report.failed else "done"
-        self.store.end(cycle, status=status, summary=report.to_dict(), now_ms=_wall_ms())
+        self.store.end(cycle, status=status, summary=report.to_dict(), now_ms=wall_ms())
         self._progress(1.0, "done")
         return report
 
@@ -278,7 +278,7 @@ class Pipeline:
                     "failed" if outcome.state == "failed" else "skipped",
                     reason=outcome.reason,
                     seconds=outcome.seconds,
-                    now_ms=_wall_ms(),
+                    now_ms=wall_ms(),
                 )
             if outcome.state == "failed":
                 self._tell("errors", f"{outcome.recipe}: {outcome.reason}")
@@ -296,7 +296,7 @@ class Pipeline:
         self.bench(key).enroll(outcome.stream, cycle.moment_ms)
         self.bench(key).keep(cycle.moment_ms)
         self.store.keep_build(
-            cycle, outcome.stream, "registered", version=version, reason=verdict, seconds=seconds, now_ms=_wall_ms()
+            cycle, outcome.stream, "registered", version=version, reason=verdict, seconds=seconds, now_ms=wall_ms()
         )
         outcome.register(version, verdict)
 
@@ -392,7 +392,3 @@ class Pipeline:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

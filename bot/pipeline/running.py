@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from bot.pipeline.recipes import load_recipes
 from bot.pipeline.records import Records
 from bot.pipeline.settings import PipelineSettings, load_settings
 from bot.pipeline.store import PipelineStore
+from bot.wall_clock import wall_ms
 from ml.lifecycle.tenure import Rules
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def open_pipeline(
             PredictionModelRegistry(home.models, open_runner=open_runner),
             store,
             Records(store.state),
-            Market(CandleStore(home.candles), connect, lambda: time.time_ns() // 1_000_000),
+            Market(CandleStore(home.candles), connect, wall_ms),
             builder,
             code_version=code_version(),
             rules=rules_of(settings),
@@ -137,7 +137,7 @@ def open_pipeline(
             tell=tell,
             follow=_follower(home) if settings.follow and not reading else _nobody,
             progress=progress,
-            clock=lambda: time.time_ns() // 1_000_000,
+            clock=wall_ms,
         )
 
 
