@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.cli.options import HomeOption, JsonOption
+from bot.cli.options import HomeOption, JsonOption, PipelineSettingsOption
 from bot.cli.output import Report, progress
 from bot.home import Home
+from bot.wall_clock import wall_ms
 
 if TYPE_CHECKING:
     from bot.pipeline.drifting import DriftCheck
@@ -25,12 +25,6 @@ app = typer.Typer(help="Watch champions for drift.", no_args_is_help=True)
 
 SymbolOption = Annotated[str | None, typer.Option("--symbol", help="Only models of this symbol.")]
 TypeOption = Annotated[str | None, typer.Option("--type", help="Only models of this type.")]
-SettingsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--settings", help="Settings of the pipeline, YAML [default: pipeline.yaml, or configs/pipeline.yaml]."
-    ),
-]
 
 
 @app.callback()
@@ -42,7 +36,7 @@ def _group() -> None:
 def check(
     symbol: SymbolOption = None,
     model_type: TypeOption = None,
-    settings: SettingsOption = None,
+    settings: PipelineSettingsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look only: quarantine nothing.")] = False,
     no_fetch: Annotated[bool, typer.Option("--no-fetch", help="Ask no exchange for new candles.")] = False,
     home: HomeOption = None,
@@ -70,7 +64,7 @@ def report_page(
     symbol: SymbolOption = None,
     model_type: TypeOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the pages, one a model.")] = Path("drift"),
-    settings: SettingsOption = None,
+    settings: PipelineSettingsOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,7 +99,7 @@ def _checks(
     from registry.errors import RegistryError
     from registry.names import normalise_symbol, normalise_type
 
-    place, now_ms = Home.resolve(home), _now_ms()
+    place, now_ms = Home.resolve(home), wall_ms()
     wanted = None if symbol is None else normalise_symbol(symbol)
     kind = None if model_type is None else normalise_type(model_type)
     checks: list[DriftCheck] = []
@@ -126,10 +120,6 @@ def _checks(
                 else:
                     checks += [] if found is None else [found]
     return checks, failures
-
-
-def _now_ms() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def _end(failures: list[dict[str, str]], alarms: int) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.cli.options import HomeOption, JsonOption
+from bot.cli.options import HomeOption, JsonOption, PipelineSettingsOption
 from bot.cli.output import Report, progress
 from bot.errors import BotError, UsageError
 from bot.home import Home
+from bot.wall_clock import wall_ms
 from ml.errors import MLError
 from registry.errors import RegistryError
 
@@ -31,12 +32,12 @@ _FAULTS = (BotError, MLError, RegistryError)
 
 app = typer.Typer(help="Train, judge and promote again and again.", no_args_is_help=True)
 
-SettingsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--settings", help="Settings of the pipeline, YAML [default: pipeline.yaml, or configs/pipeline.yaml]."
-    ),
+
+RecipesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--recipes", help="Folder or file of recipes; repeated [default: the settings']."),
 ]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="Processes that build at once.")]
 
 
 @app.callback()
@@ -46,14 +47,11 @@ def _group() -> None:
 
 @app.command("run")
 def run(
-    settings: SettingsOption = None,
-    recipes: Annotated[
-        list[Path] | None,
-        typer.Option("--recipes", help="Folder or file of recipes; repeated [default: the settings']."),
-    ] = None,
+    settings: PipelineSettingsOption = None,
+    recipes: RecipesOption = None,
     every: Annotated[str | None, typer.Option("--every", help="Go on for ever, a cycle each 12h, 1d, ...")] = None,
     force: Annotated[bool, typer.Option("--force", help="Refit every recipe now, due or not.")] = False,
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes that build at once.")] = None,
+    workers: WorkersOption = None,
     dask: Annotated[
         str | None, typer.Option("--dask", help="Build on a Dask scheduler, such as tcp://host:8786.")
     ] = None,
@@ -97,7 +95,7 @@ def run(
             ) as pipeline,
         ):
             while not done or (done[-1].resumed and not stop.is_set()):
-                done.append(pipeline.run(_now_ms(), force=force))
+                done.append(pipeline.run(wall_ms(), force=force))
                 _tell(report, done[-1])
         return done
 
@@ -114,13 +112,13 @@ def run(
 
 
 @app.command("status")
-def status(settings: SettingsOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
+def status(settings: PipelineSettingsOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show the recipes, the last and next cycle, who serves, the challengers, drift and age."""
     from bot.pipeline.running import open_pipeline
     from bot.pipeline.status import status_document, status_tables
 
     with open_pipeline(Home.resolve(home), settings, [], reading=True) as pipeline:
-        document = status_document(pipeline, _now_ms())
+        document = status_document(pipeline, wall_ms())
     report = Report(as_json=as_json)
     for title, columns, rows in status_tables(document):
         report.table(title, columns, rows)
@@ -133,7 +131,7 @@ def status(settings: SettingsOption = None, home: HomeOption = None, as_json: Js
 @app.command("repair")
 def repair(
     stream: Annotated[str, typer.Argument(help="The record, as the error or `bot pipeline status` names it.")],
-    settings: SettingsOption = None,
+    settings: PipelineSettingsOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -142,7 +140,7 @@ def repair(
     from bot.pipeline.scoring import repair_stream
 
     with progress("Scoring") as update, open_pipeline(Home.resolve(home), settings, [], progress=update) as pipeline:
-        dropped, appended = repair_stream(pipeline, stream, _now_ms())
+        dropped, appended = repair_stream(pipeline, stream, wall_ms())
     report = Report(as_json=as_json)
     report.line(f"{stream}: {dropped} append(s) were taken away, {appended:,} rows were scored anew")
     report.document({"stream": stream, "dropped": dropped, "scored": appended})
@@ -152,15 +150,12 @@ def repair(
 def simulate(
     start: Annotated[str, typer.Option("--start", help="First cycle: a day, or moment, UTC.")],
     end: Annotated[str, typer.Option("--end", help="Last cycle: a day, or moment, UTC.")],
-    settings: SettingsOption = None,
-    recipes: Annotated[
-        list[Path] | None,
-        typer.Option("--recipes", help="Folder or file of recipes; repeated [default: the settings']."),
-    ] = None,
+    settings: PipelineSettingsOption = None,
+    recipes: RecipesOption = None,
     every: Annotated[
         str | None, typer.Option("--every", help="Time between two cycles [default: the settings'].")
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes that build at once.")] = None,
+    workers: WorkersOption = None,
     keep: Annotated[Path | None, typer.Option("--keep", help="Folder to keep the simulated home in.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -200,9 +195,9 @@ def _go_on(
             print(f"error: {error}", file=sys.stderr, flush=True)
         if stop.is_set():
             return
-        next_ms = (_now_ms() // every_ms + 1) * every_ms
+        next_ms = (wall_ms() // every_ms + 1) * every_ms
         report.line(f"next cycle at {datetime.fromtimestamp(next_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC")
-        if stop.wait(max(1.0, (next_ms - _now_ms()) / 1000)):
+        if stop.wait(max(1.0, (next_ms - wall_ms()) / 1000)):
             return
 
 
@@ -231,10 +226,6 @@ def _why(outcome: RecipeOutcome) -> str:
 
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
-
-
-def _now_ms() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def works(tmp_path):
 
 @pytest.fixture
 def bot(works, capsys, monkeypatch):
-    monkeypatch.setattr("bot.cli.drift._now_ms", lambda: moment(NOW_BARS))
+    monkeypatch.setattr("bot.cli.drift.wall_ms", lambda: moment(NOW_BARS))
 
     def run(*words):
         code = main(["drift", *words, "--home", str(works.home.root), "--settings", str(works.settings_path)])

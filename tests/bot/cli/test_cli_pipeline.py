@@ -27,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     made = Clock()
-    monkeypatch.setattr(command, "_now_ms", made)
+    monkeypatch.setattr(command, "wall_ms", made)
     monkeypatch.setattr("bot.pipeline.running.build_here", lambda jobs, workers: one_by_one(jobs))
     return made
 
