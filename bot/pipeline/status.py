@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ml.candles import format_ms
+from ml.lifecycle.wealth import e_value
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _recipe(pipeline: Pipeline, bench: Bench, recipe: Recipe, now_ms: int) -> di
         "next": "now" if due_ms <= now_ms else format_ms(due_ms),
         "evaluations": 0 if claim is None else claim.n,
         "hit_rate": None if claim is None or math.isnan(claim.hit_rate) else claim.hit_rate,
-        "evidence": 1.0 if claim is None else math.exp(min(claim.log_e, 700.0)),
+        "evidence": 1.0 if claim is None else e_value(claim.log_e),
         "evidence_needed": math.exp(bench.tenure.needed),
         "lacks": _lacks(bench, stream, now_ms),
         "role": role,

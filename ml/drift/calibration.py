@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.errors import BrokenModel
+from ml.lifecycle.wealth import mean_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,11 +144,7 @@ class OverconfidenceTest:
     @staticmethod
     def average(values: Sequence[Floats]) -> Floats:
         """Return the mean statistic of several phases, element by element."""
-        total = np.zeros_like(values[0])
-        for one in values:
-            total = total + one
-        mean: Floats = total / len(values)
-        return mean
+        return mean_of(values)
 
     def update(self, came_true: Flags, stated: Floats) -> OverconfidenceTest:
         """Return the test after further evaluations of one phase; all at once or one by one, the bits are the same.

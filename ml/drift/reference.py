@@ -33,6 +33,7 @@ __all__ = [
     "REFERENCE_FILE",
     "DriftReference",
     "drift_reference",
+    "published_column",
     "read_reference",
     "recorded_signal",
     "reference_bytes",
@@ -137,6 +138,11 @@ def signal_parts(signal: Floats, task: str) -> dict[str, Floats]:
     return parts
 
 
+def published_column(task: str) -> str:
+    """Return the column of a prediction that is watched, one of ``PREDICTION_COLUMNS``; a risk is stated in hundredths."""
+    return _PUBLISHED[task]
+
+
 def stated_signal(publisher: Publisher, task: str, raw: Floats, sigma: Floats, close: Floats) -> Floats:
     """Return what a bundle publishes for raw scores, float64 (n,): `drift_reference` takes it as the signal.
 
@@ -145,7 +151,7 @@ def stated_signal(publisher: Publisher, task: str, raw: Floats, sigma: Floats, c
     """
     from ml.predictions import PREDICTION_COLUMNS
 
-    name = _PUBLISHED[task]
+    name = published_column(task)
     signal: Floats = publisher.publish(raw, sigma, close)[:, PREDICTION_COLUMNS.index(name)]
     return signal / 100.0 if name == "risk" else signal
 

@@ -18,6 +18,7 @@ from ml.lifecycle.evaluations import ONE_SIDED_90, Evaluations
 from ml.lifecycle.hit_rate_test import HitRateTest
 from ml.lifecycle.paired_test import PairedTest
 from ml.lifecycle.phases import Phased, phases_counted
+from ml.lifecycle.wealth import e_value
 from ml.record import DIRECTION_TASKS
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Claim:
             "hits": self.hits,
             "hit_rate": _defined(self.hit_rate),
             "hit_rate_lower_90": _defined(self.lower),
-            "evidence": _defined(math.exp(min(self.log_e, 700.0))),
+            "evidence": _defined(e_value(self.log_e)),
             "evidence_needed": math.exp(self.needed),
             "gain": {name: _defined(value) for name, value in self.gains.items()},
             "lacks": list(self.lacks),
@@ -225,5 +226,5 @@ def _defined(value: float) -> float | None:
 
 def _evidence(logarithm: float) -> str:
     """Return an e-value for a person; beyond a million its power of ten says enough."""
-    value = math.exp(min(logarithm, 700.0))
+    value = e_value(logarithm)
     return f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.3g}"

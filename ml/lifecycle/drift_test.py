@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.intervals import wilson
+from ml.lifecycle.wealth import mean_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,11 +139,7 @@ class DriftTest:
     @staticmethod
     def average(values: Sequence[Floats]) -> Floats:
         """Return the mean statistic of several phases, element by element."""
-        total = np.zeros_like(values[0])
-        for one in values:
-            total = total + one
-        mean: Floats = total / len(values)
-        return mean
+        return mean_of(values)
 
     def update(
         self, came_true: Flags, stated: Floats | None = None, null_rate: Floats | float | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ml.lifecycle.evaluations import on_common_bars
 from ml.lifecycle.paired_test import PairedTest
 from ml.lifecycle.phases import Phased, phases_counted
+from ml.lifecycle.wealth import e_value
 
 if TYPE_CHECKING:
     from ml.lifecycle.candidacy import Candidacy
@@ -71,7 +72,7 @@ class Duel:
             return f"{challenger} and {incumbent} have no evaluation in common yet"
         return (
             f"over {self.n:,} evaluations {challenger} saves {self.gain:+.5f} against {incumbent} each "
-            f"(evidence {math.exp(min(self.log_e, 700.0)):.3g})"
+            f"(evidence {e_value(self.log_e):.3g})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,5 +81,5 @@ class Duel:
         return {
             "evaluations": self.n,
             "gain": None if math.isnan(gain) else gain,
-            "evidence": math.exp(min(self.log_e, 700.0)),
+            "evidence": e_value(self.log_e),
         }

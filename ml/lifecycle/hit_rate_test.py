@@ -7,33 +7,31 @@ and often one looks. With m candidates in play the threshold is 20 m.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.lifecycle.wealth import Products
+from ml.lifecycle.wealth import Bettor, Products
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
 
-__all__ = ["ALTERNATIVES", "HitRateTest", "log_mean_of"]
+__all__ = ["ALTERNATIVES", "HitRateTest"]
 
 ALTERNATIVES = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
 """By how much a model may be right more often than the null rate: 51 to 58 % against a coin."""
 
 _LEAST, _MOST = 0.001, 0.999
-_LARGEST_LOG = 700.0
 
 
 @dataclass(frozen=True, slots=True)
-class HitRateTest:
+class HitRateTest(Bettor):
     """Mixture of likelihood ratios of hits: the mean over a of ``prod Bern(z; q + a) / Bern(z; q)`` with the null rates q.
 
     An alternative never takes more than half of what is left to certainty: ``min(q + a, (1 + q) / 2)``.
@@ -86,31 +84,6 @@ class HitRateTest:
         """Return ``log_e`` after each further evaluation, float64 (n,)."""
         return self.products.path(_factors(came_true, null_rate))
 
-    @property
-    def log_e(self) -> float:
-        """Natural logarithm of the e-value."""
-        return self.products.log_mean
-
-    @property
-    def e_value(self) -> float:
-        """Evidence against the null hypothesis; cut at 1e304."""
-        return math.exp(min(self.log_e, _LARGEST_LOG))
-
-    @property
-    def value(self) -> float:
-        """What is averaged over phases: ``log_e``."""
-        return self.log_e
-
-    @property
-    def level(self) -> None:
-        """No alarm is raised: whoever looks knows how many candidates there are."""
-        return
-
-    @staticmethod
-    def average(values: Sequence[Floats]) -> Floats:
-        """Return ``log_e`` of the mean e-value of several phases, element by element."""
-        return log_mean_of(values)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; ``from_dict`` gives the same test to the bit."""
         return {
@@ -149,13 +122,3 @@ def _factors(came_true: Flags, null_rate: Floats | float) -> Floats:
     table = np.stack([(1.0 - rate) / (1.0 - column), rate / column])
     factors: Floats = table[came_true.astype(np.intp), place.reshape(-1) if null.ndim else 0]
     return factors
-
-
-def log_mean_of(values: Sequence[Floats]) -> Floats:
-    """Return the logarithm of the mean of several phases' values, from their logarithms, element by element."""
-    top = np.maximum.reduce(list(values))
-    total = np.zeros_like(top)
-    for one in values:
-        total = total + np.exp(one - top)
-    mean: Floats = top + np.log(total / len(values))
-    return mean

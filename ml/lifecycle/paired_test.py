@@ -24,11 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.lifecycle.hit_rate_test import log_mean_of
-from ml.lifecycle.wealth import Products
+from ml.lifecycle.wealth import Bettor, Products
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -42,11 +41,9 @@ BETS = (0.9, 0.45, 0.225, 0.1125, 0.05625, 0.028125)
 UNITS = {"nats": 1.0, "QLIKE": 30.0}
 """The least bound of a difference by the unit of the loss; a jump of the price costs a volatility forecast several QLIKE."""
 
-_LARGEST_LOG = 700.0
-
 
 @dataclass(frozen=True, slots=True)
-class PairedTest:
+class PairedTest(Bettor):
     """Test of "the mean of ``loss_b - loss_a`` is at most 0"; a high e-value says that a is better.
 
     The same test with the differences negated says whether b is better. Source of the bets: Waudby-Smith and Ramdas 2024,
@@ -126,31 +123,6 @@ class PairedTest:
     def mean(self) -> float:
         """Mean difference, in the unit of the loss; NaN before the first."""
         return self.total / self.n if self.n else math.nan
-
-    @property
-    def log_e(self) -> float:
-        """Natural logarithm of the e-value."""
-        return self.products.log_mean
-
-    @property
-    def e_value(self) -> float:
-        """Evidence that a loses less than b; cut at 1e304."""
-        return math.exp(min(self.log_e, _LARGEST_LOG))
-
-    @property
-    def value(self) -> float:
-        """What is averaged over phases: ``log_e``."""
-        return self.log_e
-
-    @property
-    def level(self) -> None:
-        """No alarm is raised: whoever looks knows how many candidates there are."""
-        return
-
-    @staticmethod
-    def average(values: Sequence[Floats]) -> Floats:
-        """Return ``log_e`` of the mean e-value of several phases, element by element."""
-        return log_mean_of(values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; ``from_dict`` gives the same test to the bit."""

@@ -14,18 +14,16 @@ import numpy as np
 
 from ml.bundles import BundleRunner, open_files, open_runner, read_json
 from ml.dataset import build_dataset
-from ml.errors import BrokenModel, InvalidRecord, TrainingFailed, UnsupportedTask
+from ml.errors import BrokenModel, TrainingFailed, UnsupportedTask
 from ml.features.blocks import block_index, index_start_ms
 from ml.features.pipeline import FeatureMatrix
 from ml.predictions import PREDICTION_COLUMNS
-from ml.record import concat_records, record_class
+from ml.record import record_class
 from ml.sequences import candle_reach
 from ml.tasks.catalogue import TASKS
 from ml.training.walk_forward import score_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
 
     from ml.candles import Candles
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
     AnyRecord = OutOfSample | RiskRecord | VolatilityRecord
 
-__all__ = ["score_version", "score_versions"]
+__all__ = ["score_version"]
 
 _CONFIDENCE = PREDICTION_COLUMNS.index("confidence")
 _MOST_VERSIONS = int(np.iinfo(np.int16).max)
@@ -119,54 +117,6 @@ def score_version(
     record: Any = task.record(part | task.stated(part, bundle.calibration))
     found: AnyRecord = record
     return found
-
-
-def score_versions(
-    versions: Sequence[tuple[int, StrategyModel | Mapping[str, bytes]]],
-    candles: Candles,
-    *,
-    since_ms: int,
-    until_ms: int | None = None,
-) -> AnyRecord:
-    """Return what the versions of a recipe say of bars that they never saw, each bar by the newest version of its time.
-
-    A bar is scored by the last version whose training ended before the bar closed, also when its outcome became known long
-    after the next version was trained: with a horizon as long as the time between two refits nothing could be scored
-    otherwise. Versions whose time holds no bar that is asked for are not opened, so all of them may be given. One that is
-    missing leaves its bars to the version before it, which had not seen them either.
-
-    Parameters
-    ----------
-    versions
-        Number and version, in the order of training; see `score_version`.
-    candles, since_ms, until_ms
-        As `score_version` takes them. ``since_ms`` of a record that grows is one bar after its last.
-
-    Raises
-    ------
-    InvalidRecord
-        When no version is given, or their trainings do not end in their order.
-    MLError
-        As `score_version`.
-    """
-    if not versions:
-        raise InvalidRecord("no version is given that could be scored")
-    documents = [_metadata(model) for _, model in versions]
-    ends = [int(_of(metadata, "trained_until_ms", place)) - candles.step_ms + 1 for metadata, place in documents]
-    for before, after, (_, place) in zip(ends, ends[1:], documents[1:], strict=False):
-        if after <= before:
-            raise InvalidRecord(
-                f"{place} was trained until no later than the version before it: nothing to score by both"
-            )
-    last = (int(candles.open_ms[-1]) + 1) if len(candles) else since_ms
-    stop = last if until_ms is None else until_ms
-    parts: list[Any] = [_empty(documents[0][0].get("task", "direction"))]
-    for (number, model), begin, end in zip(versions, ends, [*ends[1:], stop], strict=True):
-        first, until = max(since_ms, begin), min(end, stop)
-        if np.searchsorted(candles.open_ms, first) < np.searchsorted(candles.open_ms, until):
-            parts.append(score_version(model, candles, since_ms=first, until_ms=until, version_number=number))
-    whole: AnyRecord = concat_records(parts, documents[-1][1])
-    return whole
 
 
 def _dataset(

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Products", "log_mean"]
+__all__ = ["Bettor", "Products", "e_value", "log_mean", "log_mean_of", "mean_of"]
 
 _BLOCK = 64  # factors lie in 1e-3..1e3, so no product of a block leaves the range of a float
 _LOG_2 = math.log(2.0)
+_LARGEST_LOG = 700.0  # an e-value of 1e304 is as good as any larger one
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,60 @@ class Products:
     def from_dict(cls, data: Mapping[str, Any]) -> Products:
         """Read what ``to_dict`` returned."""
         return cls(tuple(float(m) for m in data["mantissas"]), tuple(int(e) for e in data["exponents"]))
+
+
+class Bettor:
+    """What every test by betting says of its wealth: of the products of its bets, split evenly."""
+
+    __slots__ = ()
+
+    products: Products
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the e-value."""
+        return self.products.log_mean
+
+    @property
+    def e_value(self) -> float:
+        """Evidence against the null hypothesis; cut at 1e304."""
+        return e_value(self.log_e)
+
+    @property
+    def value(self) -> float:
+        """What is averaged over phases: ``log_e``."""
+        return self.log_e
+
+    @property
+    def level(self) -> None:
+        """No alarm is raised: whoever looks knows how many candidates there are."""
+        return
+
+    @staticmethod
+    def average(values: Sequence[Floats]) -> Floats:
+        """Return ``log_e`` of the mean e-value of several phases, element by element."""
+        return log_mean_of(values)
+
+
+def e_value(log_e: float) -> float:
+    """Return the e-value of a logarithm, cut at 1e304."""
+    return math.exp(min(log_e, _LARGEST_LOG))
+
+
+def mean_of(values: Sequence[Floats]) -> Floats:
+    """Return the mean of several phases' values, element by element and added in their order."""
+    total = np.zeros_like(values[0])
+    for one in values:
+        total = total + one
+    mean: Floats = total / len(values)
+    return mean
+
+
+def log_mean_of(values: Sequence[Floats]) -> Floats:
+    """Return the logarithm of the mean of several phases' values, from their logarithms, element by element."""
+    top = np.maximum.reduce(list(values))
+    mean: Floats = top + np.log(mean_of([np.exp(one - top) for one in values]))
+    return mean
 
 
 def log_mean(logs: tuple[float, ...]) -> float:
