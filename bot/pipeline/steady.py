@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from bot.pipeline.building import Built, Failed, Job, build
+from bot.pipeline.building import DIED, Built, Failed, Job, build
 from ml.features.history import FeatureHistory
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["steady_builder"]
 
 _END_S = 5.0
-_DIED = "its process died: killed from outside, or out of memory"
 
 
 @contextmanager
@@ -62,7 +61,7 @@ def steady_builder(count: int) -> Iterator[Callable[[Sequence[Job]], Iterator[Bu
                 try:
                     done = connection.recv()
                 except (EOFError, OSError):
-                    yield from (Failed(job.stream, _DIED) for job in waiting.pop(connection))
+                    yield from (Failed(job.stream, DIED) for job in waiting.pop(connection))
                     continue
                 waiting[connection].pop(0)
                 yield done
@@ -89,7 +88,7 @@ def _hand_over(end: Connection, waiting: dict[Connection, list[Job]]) -> Iterato
         end.send(jobs[0])
     except OSError:
         del waiting[end]
-        yield from (Failed(job.stream, _DIED) for job in jobs)
+        yield from (Failed(job.stream, DIED) for job in jobs)
 
 
 def _serve(end: Connection) -> None:

@@ -12,7 +12,8 @@ import pytest
 from small_recipes import KEY, SMALL, Works, moment, planted
 
 from bot.pipeline import building
-from bot.pipeline.building import Built, Failed, Job, build, build_here, default_workers
+from bot.pipeline.building import Built, Failed, Job, build, build_here
+from bot.pipeline.settings import PipelineSettings
 from ml.candles import Candles
 from ml.errors import TrainingFailed
 from ml.recipes import Recipe
@@ -108,7 +109,8 @@ def test_workers_give_way_to_trading_and_leave_this_process_as_it_is():
     (found,) = build_here([job("nice", Nice)], 1)
     assert found.reason == f"nice {max(10, before)}, Ctrl-C ignored True, threads 1"
     assert os.nice(0) == before
-    assert default_workers() == max(1, len(os.sched_getaffinity(0)) // 2)
+    cores = len(os.sched_getaffinity(0))
+    assert PipelineSettings().worker_count(cores) == max(1, cores // 2)
 
 
 def test_too_few_candles_are_said_as_the_trainer_says_it():
@@ -140,6 +142,6 @@ def test_a_cycle_registers_what_was_built_and_tells_what_died(tmp_path):
         assert told == ["dies: its process died: killed from outside, or out of memory"]
         assert len(pipeline.registry.list_bundles(KEY.symbol)) == 1
         build_of = pipeline.store.builds(pipeline.store.cycles()[0])[report.recipes[0].stream]
-        assert (build_of.state, build_of.reason) == ("failed", building._DIED)
+        assert (build_of.state, build_of.reason) == ("failed", building.DIED)
     again = works.cycle(3_001)
     assert [each.state for each in again.recipes] == ["registered", "skipped"]
