@@ -8,12 +8,14 @@ candles ends in minutes. Windows are gathered inside each step, so memory does n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml.errors import NotEnoughBars, TrainingFailed
+from ml.predictors.libraries import load
 from ml.predictors.tensorflow_setup import prepare_tensorflow
 
 if TYPE_CHECKING:
@@ -79,10 +81,8 @@ class Trained:
 
     Attributes
     ----------
-    model
-        The Keras model with its best weights; maps (n, sequence, F), or (n, F), to (n, 1).
     weights
-        Weights by layer name, each a list of float32 arrays.
+        The best weights by layer name, each a list of float32 arrays.
     scaling
         Of the rows.
     epochs
@@ -91,14 +91,39 @@ class Trained:
         The smallest loss on the validation part (on the training windows, where there is none).
     interrupted
         Whether Ctrl-C ended it.
+    build
+        Makes the untrained Keras model.
     """
 
-    model: Any
     weights: dict[str, list[Rows]]
     scaling: Scaling
     epochs: int
     loss: float
     interrupted: bool
+    build: Callable[[], Any] = field(repr=False)
+
+    def scores(self, rows: Rows, precision: str) -> Floats:
+        """Return what Keras says with every operation in ``float32`` or ``float64``, as float64 (n,).
+
+        Parameters
+        ----------
+        rows : float32 array, shape (n, sequence, F), or (n, F)
+            Before scaling.
+        precision
+            That of the training may be lower.
+        """
+        keras = load("keras")
+        kept = keras.config.floatx(), keras.config.dtype_policy()
+        keras.config.set_floatx(precision)
+        keras.config.set_dtype_policy(precision)
+        try:
+            model = self.build()
+            model.set_weights([array for layer in self.weights.values() for array in layer])
+            found = model(self.scaling.apply(rows).astype(precision), training=False)
+        finally:
+            keras.config.set_floatx(kept[0])
+            keras.config.set_dtype_policy(kept[1])
+        return np.asarray(found, dtype=np.float64)[:, 0]
 
 
 def train_network(
@@ -186,7 +211,7 @@ def train_network(
             best = model.get_weights()
     model.set_weights(best)
     weights = {layer.name: [np.asarray(w, dtype=np.float32) for w in layer.get_weights()] for layer in model.layers}
-    return Trained(model, weights, scaling, done, best_loss, interrupted)
+    return Trained(weights, scaling, done, best_loss, interrupted, partial(build, keras, rows.shape[1]))
 
 
 def _read(ends: Integers, sequence: int, count: int) -> npt.NDArray[np.bool_]:

@@ -72,7 +72,7 @@ class PricePredictor:
         state = keras.layers.Dense(units, activation="relu", name="first")(rows)
         state = keras.layers.Dropout(self._parameters["dropout"])(state)
         state = keras.layers.Dense(max(1, units // 2), activation="relu", name="second")(state)
-        return keras.Model(rows, keras.layers.Dense(1, name="head", dtype="float32")(state))
+        return keras.Model(rows, keras.layers.Dense(1, name="head", dtype=keras.config.floatx())(state))
 
     def fit(
         self,
@@ -120,8 +120,8 @@ class PricePredictor:
         rows = dataset.rows[
             positions[np.linspace(0, len(positions) - 1, min(len(positions), _PROVEN)).astype(np.int64)]
         ]
-        original = trained.model(trained.scaling.apply(rows), training=False)
-        prove(np.asarray(original, dtype=np.float64)[:, 0] * spread, fitted.scores(rows))
+        original, exact = (trained.scores(rows, precision) * spread for precision in ("float32", "float64"))
+        prove(original, fitted.scores(rows), exact=exact)
         return fitted
 
     @classmethod

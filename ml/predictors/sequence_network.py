@@ -144,7 +144,7 @@ class RecurrentPredictor(SequencePredictor):
         rows = keras.Input((self._parameters["sequence_length"], features))
         state = keras.layers.LSTM(self._parameters["units"], name="lstm")(rows)
         state = keras.layers.Dropout(self._parameters["dropout"])(state)
-        return keras.Model(rows, keras.layers.Dense(1, name="head", dtype="float32")(state))
+        return keras.Model(rows, keras.layers.Dense(1, name="head", dtype=keras.config.floatx())(state))
 
     def write(self, graph: Graph, rows: str, weights: Mapping[str, list[npt.NDArray[np.float32]]]) -> str:
         """Add the LSTM (ONNX orders the gates i, o, f, c; Keras i, f, c, o) and the last layer."""
@@ -188,7 +188,7 @@ class ConvolutionPredictor(SequencePredictor):
             layer = keras.layers.Conv1D(units, _KERNEL, padding="causal", dilation_rate=dilation, name=f"conv{i}")
             state = keras.layers.Add()([state, keras.layers.ReLU()(layer(state))])
         state = keras.layers.Dropout(self._parameters["dropout"])(state[:, -1])
-        return keras.Model(rows, keras.layers.Dense(1, name="head", dtype="float32")(state))
+        return keras.Model(rows, keras.layers.Dense(1, name="head", dtype=keras.config.floatx())(state))
 
     def write(self, graph: Graph, rows: str, weights: Mapping[str, list[npt.NDArray[np.float32]]]) -> str:
         """Add the convolutions, channels first, padded on the left only, and the last layer."""
@@ -224,9 +224,5 @@ def _prove(fitted: FittedOnnx, trained: Trained, dataset: Dataset, positions: In
     bars = positions[windows.complete[positions]]
     chosen = bars[np.linspace(0, len(bars) - 1, min(len(bars), _PROVEN)).astype(np.int64)]
     taken = [dataset.rows[windows.rows(int(bar), int(bar))] for bar in chosen]
-    original = trained.model(np.stack([trained.scaling.apply(rows) for rows in taken]), training=False)
-    prove(
-        np.asarray(original, dtype=np.float64)[:, 0],
-        np.concatenate([fitted.scores(rows) for rows in taken]),
-        what="the network",
-    )
+    original, exact = (trained.scores(np.stack(taken), precision) for precision in ("float32", "float64"))
+    prove(original, np.concatenate([fitted.scores(rows) for rows in taken]), exact=exact)

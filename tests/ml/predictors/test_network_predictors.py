@@ -156,6 +156,39 @@ def test_a_proof_is_a_bound():
         prove(given, np.array([0.5, np.nan]))
 
 
+def test_the_bound_follows_the_rounding_of_the_original():
+    """Two float32 networks that lie on both sides of the exact one are both right."""
+    exact = np.array([0.5, -1.1])
+    original = exact + 8e-7
+    assert prove(original, exact - 9e-7, exact=exact) == pytest.approx(9e-7, rel=1e-3)
+    assert prove(original, exact - 6e-6, exact=exact) == pytest.approx(6e-6, rel=1e-3)
+    with pytest.raises(TrainingFailed, match=r"differs by 7e-06, at most 6\.4e-06 is allowed"):
+        prove(original, exact - 7e-6, exact=exact)
+    with pytest.raises(TrainingFailed, match="not finite"):
+        prove(original, exact, exact=exact * np.inf)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_both_precisions_are_the_network(family, dataset, positions, monkeypatch):
+    """What the export is compared with: double precision really is, and nothing of it stays behind."""
+    import keras
+
+    told = {}
+    scores = network_training.Trained.scores
+
+    def spy(trained, rows, precision):
+        told[precision] = scores(trained, rows, precision)
+        assert keras.config.floatx() == keras.config.dtype_policy().name == "float32"
+        return told[precision]
+
+    monkeypatch.setattr(network_training.Trained, "scores", spy)
+    tiny(family).fit(dataset, positions, seed=0, threads=1)
+    single, double = told["float32"], told["float64"]
+    np.testing.assert_array_equal(single, single.astype(np.float32))
+    assert (double != double.astype(np.float32)).all()
+    np.testing.assert_allclose(single, double, rtol=0, atol=3e-6)
+
+
 def test_training_stops_when_the_last_part_says_so(dataset, positions):
     """Labels of noise: nothing is to be found, so patience ends it long before the epochs do."""
     returns = dataset.returns.copy()
