@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.kernels.pairs import agreements, pairs_within
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -69,16 +71,9 @@ def dependence(codes: Codes, bins: int) -> tuple[int, tuple[float, float, float]
     share = np.bincount(codes, minlength=bins) / count
     if bins < 2:
         return 0, (0.0, 0.0, 0.0)
-    reach = _reach(codes.astype(np.int8), float(np.sum(share * share)))
-    inside = (codes == np.arange(bins)[:, None]).astype(np.float64)
-    below = np.zeros((bins, count + 1))
-    np.cumsum(inside, axis=1, out=below[:, 1:])
-    near = np.empty((bins, count))
-    near[:, : count - reach] = below[:, reach + 1 :]
-    near[:, count - reach :] = below[:, -1:]
-    near[:, reach:] -= below[:, : count - reach]
-    # Pairs of rows by their bins: whole numbers, so exact in whatever order they are summed.
-    pairs = inside @ near.T
+    codes = codes.astype(np.int8)
+    reach = _reach(codes, float(np.sum(share * share)))
+    pairs = pairs_within(codes, bins, reach)
     total = float(pairs.sum())
     covariance = (pairs - total * np.outer(share, share)) / count
     covariance = (covariance + covariance.T) / 2
@@ -98,8 +93,7 @@ def _reach(codes: npt.NDArray[np.int8], chance: float) -> int:
     reach = _LAGS
     while reach + _LAGS <= most:
         both = count - reach - _LAGS  # rows that have one before them at every lag of the window
-        later = np.lib.stride_tricks.sliding_window_view(codes, both)[reach + 1 : reach + _LAGS + 1]
-        if np.count_nonzero(later == codes[:both]) <= chance * _LAGS * both:
+        if agreements(codes, reach + 1, reach + _LAGS) <= chance * _LAGS * both:
             break
         reach += _LAGS
     return reach
