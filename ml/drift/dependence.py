@@ -71,9 +71,9 @@ def dependence(codes: Codes, bins: int) -> tuple[int, tuple[float, float, float]
     share = np.bincount(codes, minlength=bins) / count
     if bins < 2:
         return 0, (0.0, 0.0, 0.0)
-    codes = codes.astype(np.int8)
-    reach = _reach(codes, float(np.sum(share * share)))
-    pairs = pairs_within(codes, bins, reach)
+    small = codes.astype(np.int8)
+    reach = _reach(small, float(np.sum(share * share)))
+    pairs = pairs_within(small, bins, reach)
     total = float(pairs.sum())
     covariance = (pairs - total * np.outer(share, share)) / count
     covariance = (covariance + covariance.T) / 2
