@@ -6,23 +6,16 @@ import hashlib
 import json
 import math
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
-from bot.cli.train_settings import (
-    FAMILIES,
-    chosen_features,
-    joined_sentiment,
-    model_parameters,
-    span,
-    with_sentiment,
-    words,
-)
+from bot.cli.train_settings import FAMILIES, model_parameters
 from bot.home import Home
-from registry.names import ModelKey
+from bot.training_settings import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,14 +61,29 @@ def search(
 
     Nothing is trained for use or registered: the command that does so is printed. Trials are kept and counted for good.
     """
-    from ml.predictors.catalogue import predictor_class
+    from bot.training import TrainingRequest, prepare_training
     from ml.training.search import check_search
     from ml.training.search import search as run
     from ml.training.search_scores import SCORED_TASKS, Trial
     from ml.training.settings import TrainingSettings
 
-    key = ModelKey.of(symbol, model_type, timeframe)
-    family = predictor_class(key.model_type, architecture)
+    request = TrainingRequest(
+        symbol=symbol,
+        model_type=model_type,
+        timeframe=timeframe,
+        architecture=architecture,
+        start=start_date,
+        end=end_date,
+        horizon=horizon,
+        features=features or (),
+        exchange=exchange,
+        sentiment=sentiment,
+        seed=seed,
+        threads=threads,
+        plots=False,
+        robustness=False,
+    )
+    key, family = request.key, request.family
     check_search(family.task, trials, TrainingSettings().folds)
     fixed, _ = model_parameters(family, params or [], {})
     place = Home.resolve(home)
@@ -88,7 +96,7 @@ def search(
         "features": None if features is None else ",".join(words(features)),
     }
     with progress("Reading candles"):
-        prepared = _prepare(place, key, asked, fixed, architecture, seed, threads)
+        prepared = prepare_training(place, replace(request, parameters=fixed)).prepared
     store = _store(place, prepared)
     kept = store.read()
     report = Report(as_json=as_json)
@@ -119,41 +127,6 @@ def search(
     report.document(_document(prepared, result, kept, command, sentences))
     if result.interrupted:
         raise typer.Exit(1)
-
-
-def _prepare(
-    place: Home,
-    key: ModelKey,
-    asked: Mapping[str, Any],
-    fixed: Mapping[str, Any],
-    architecture: str | None,
-    seed: int,
-    threads: int,
-) -> Prepared:
-    from bot.market.store import CandleStore
-    from ml.predictors.catalogue import predictor_class
-    from ml.training.settings import TrainingSettings, default_horizon
-    from ml.training.trainer import prepare
-
-    family = predictor_class(key.model_type, architecture)
-    named = [] if asked["features"] is None else [asked["features"]]
-    series = CandleStore(place.candles).read(key.symbol, key.timeframe, asked["exchange"])
-    joined = joined_sentiment(family, named, asked["sentiment"], place.candles)
-    series = with_sentiment(series, joined)
-    first_ms, candles = span(series.candles, asked["start_date"], asked["end_date"])
-    settings = TrainingSettings(
-        horizon=default_horizon(key.timeframe, family.task) if asked["horizon"] is None else asked["horizon"],
-        features=chosen_features(named, candles),
-        parameters=fixed,
-        seed=seed,
-        threads=threads,
-        plots=False,
-        exchange=series.exchange,
-        architecture=architecture,
-        robustness=False,
-        first_ms=first_ms,
-    )
-    return prepare(candles, key, settings)
 
 
 def _store(place: Home, prepared: Prepared) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +11,11 @@ import typer
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
 from bot.cli.search import search
-from bot.cli.train_settings import FAMILIES, chosen_features, joined_sentiment, model_parameters, span, with_sentiment
+from bot.cli.train_settings import FAMILIES, model_parameters
 from bot.home import Home
-from registry.names import ModelKey
 
 if TYPE_CHECKING:
-    from bot.market.store import StoredSeries
+    from bot.training import TrainingRun
     from ml.training.trainer import Prepared, TrainingResult
     from registry.model import StrategyModel
 
@@ -82,14 +82,25 @@ def model(
 
     Exit code 0 whether it was promoted or not: the verdict and its reason are printed.
     """
-    from bot.market.store import CandleStore
-    from bot.version import code_version
-    from ml.predictors.catalogue import predictor_class
-    from ml.training.settings import TrainingSettings, default_horizon
-    from ml.training.trainer import prepare, train_prepared
+    from bot.training import TrainingRequest, prepare_training, register, searched_trials
 
-    key = ModelKey.of(symbol, model_type, timeframe)
-    family = predictor_class(key.model_type, architecture)
+    request = TrainingRequest(
+        symbol=symbol,
+        model_type=model_type,
+        timeframe=timeframe,
+        architecture=architecture,
+        start=start_date,
+        end=end_date,
+        horizon=horizon,
+        features=features or (),
+        exchange=exchange,
+        sentiment=sentiment,
+        seed=seed,
+        threads=threads,
+        plots=not skip_plots,
+        robustness=not skip_robustness,
+    )
+    key, family = request.key, request.family
     options = {"epochs": epochs, "batch_size": batch_size, "sequence_length": sequence_length}
     options["mixed_precision"] = False if disable_mixed_precision else None
     parameters, notes = model_parameters(family, params or [], options)
@@ -98,7 +109,7 @@ def model(
             f"--horizon has no meaning for {key.model_type}: --params n_steps_ahead=N sets how long its paths are"
         )
     place = Home.resolve(home)
-    searched = _searched_trials(place, key, family.architecture) if params else 0
+    searched = searched_trials(place, request) if params else 0
     if searched:
         notes.append(
             f"{searched:,} trials were made of {key} before: where a search chose these parameters, the figures count the "
@@ -108,48 +119,23 @@ def model(
     for note in notes:
         report.line(f"note: {note}")
     with progress("Reading candles") as update:
-        series = CandleStore(place.candles).read(key.symbol, key.timeframe, exchange)
-        joined = joined_sentiment(family, features or [], sentiment, place.candles)
-        series = with_sentiment(series, joined)
-        first_ms, candles = span(series.candles, start_date, end_date)
-        update(0.02, "features and labels")
-        settings = TrainingSettings(
-            horizon=default_horizon(key.timeframe, family.task) if horizon is None else horizon,
-            features=chosen_features(features or [], candles),
-            parameters=parameters,
-            seed=seed,
-            threads=threads,
-            plots=not skip_plots,
-            exchange=series.exchange,
-            sentiment=None if joined is None else joined.name,
-            architecture=architecture,
-            robustness=not skip_robustness,
-            searched_trials=searched,
-            first_ms=first_ms,
-        )
-        prepared = prepare(candles, key, settings)
-    _print_plan(report, series, prepared)
-    at = datetime.now(UTC)
+        run = prepare_training(place, replace(request, parameters=parameters, searched_trials=searched), update)
+    _print_plan(report, run)
     with progress("Training") as update:
-        result = train_prepared(prepared, at=at, code_version=code_version(), progress=update)
+        result = run.fit(datetime.now(UTC), update)
     if skip_onnx and "model.onnx" in result.files:
         _print_figures(report, result)
         report.line(f"{_sentence(result.gate.reason)} Nothing is registered because of --skip-onnx.")
-        report.document(_document(prepared, result, None, promoted=False, replaced=None, held_back=False, notes=notes))
+        report.document(
+            _document(run.prepared, result, None, promoted=False, replaced=None, held_back=False, notes=notes)
+        )
         return
-    bundle, replaced = _register(place, key, result, promote=not no_promote)
+    bundle, replaced = register(place, key, result, at=datetime.now(UTC), promote=not no_promote)
     promoted = result.gate.promoted and not no_promote
     _print_result(report, result, bundle, promoted=promoted, replaced=replaced, held_back=no_promote)
     report.document(
-        _document(prepared, result, bundle, promoted=promoted, replaced=replaced, held_back=no_promote, notes=notes)
+        _document(run.prepared, result, bundle, promoted=promoted, replaced=replaced, held_back=no_promote, notes=notes)
     )
-
-
-def _searched_trials(home: Home, key: ModelKey, architecture: str) -> int:
-    """Return how many trials searches have made of this series and family, on whatever data."""
-    from bot.searches import TrialStore
-
-    return TrialStore(home.root / "searches", key, architecture, "").read().counted
 
 
 def _document(
@@ -183,29 +169,13 @@ def _document(
     }
 
 
-def _register(home: Home, key: ModelKey, result: TrainingResult, *, promote: bool) -> tuple[StrategyModel, str | None]:
-    """Register the bundle, promote it where the gate allows, and return it with the version that it replaced."""
-    from ml.bundles import open_runner
-    from registry.store import PredictionModelRegistry
-
-    registry = PredictionModelRegistry(home.models, open_runner=open_runner)
-    moment = datetime.now(UTC)
-    bundle = registry.register(key, result.files, at=moment)
-    if not (promote and result.gate.promoted):
-        return bundle, None
-    before = registry.champion(key)
-    bundle = registry.promote(
-        key, bundle.version_id, at=moment, reason=result.gate.reason, evidence={"gate": result.gate.to_dict()}
-    )
-    return bundle, None if before is None else before.version_id
-
-
-def _print_plan(report: Report, series: StoredSeries, prepared: Prepared) -> None:
+def _print_plan(report: Report, run: TrainingRun) -> None:
     from ml.candles import format_ms
 
+    prepared = run.prepared
     times, step_ms = prepared.dataset.open_ms, prepared.candles.step_ms
     report.line(
-        f"{prepared.key} on {series.exchange}, {format_ms(int(times[0]))} to "
+        f"{prepared.key} on {run.series.exchange}, {format_ms(int(times[0]))} to "
         f"{format_ms(int(times[-1]) + step_ms)}, {len(prepared.schema.names)} features"
     )
     for line in prepared.plan.lines():

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from bot.cli.model_figures import gate_verdict, headline, model_row
+from bot.model_rows import gate_verdict, headline, model_row
 from ml.bundles import open_runner
 from ml.engine import PredictionEngine
 from ml.predictions import Status
