@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import isnan
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report
-from bot.cli.predict_path import path_document, print_path
+from bot.cli.predict_path import print_path
 from bot.home import Home
+from bot.prediction_document import prediction_document
 from registry.errors import NoChampion
 
 if TYPE_CHECKING:
-    from bot.market.store import StoredSeries
-    from ml.candles import Candles
-    from ml.engine import PredictionEngine
-    from ml.paths.engine import PathEngine
-    from ml.predictions import Prediction
     from registry.model import StrategyModel
 
 __all__ = ["predict"]
@@ -48,18 +44,16 @@ def predict(
 
     from bot.market.side_series import attach_for
     from bot.market.store import CandleStore
-    from ml.engines import PATH_TASK, open_engine
+    from ml.engines import open_engine
 
     series = CandleStore(place.candles).read(model.symbol, model.timeframe, exchange)
     engine = open_engine(model)
     series = attach_for(series, [engine], place.candles)
-    found = engine.predict(series.candles)
-    document = _document(found, engine, model, series, datetime.now(UTC))
+    document = prediction_document(engine, model, series, datetime.now(UTC))
     report = Report(as_json=as_json)
     for line in _lines(document):
         report.line(line)
-    if model.metadata.get("task") == PATH_TASK:
-        document |= path_document(cast("PathEngine", engine), series.candles)
+    if "predictions" in document:
         print_path(report, document)
     report.document(document)
 
@@ -72,65 +66,6 @@ def _select(place: Home, symbol: str, model_type: str, timeframe: str, version: 
         return registry.select_bundle(symbol=symbol, model_type=model_type, timeframe=timeframe, version=version)
     except NoChampion as error:
         raise NoChampion(f"{error}; to see what the newest version says: --version newest") from error
-
-
-def _document(
-    found: Prediction, engine: PredictionEngine, model: StrategyModel, series: StoredSeries, now: datetime
-) -> dict[str, Any]:
-    """Return the JSON document; numbers of a bar without a prediction are null."""
-    from ml.candles import format_ms
-
-    candles = series.candles
-    closes_ms = found.open_ms + candles.step_ms
-    outcome_ms = engine.outcome_ms(candles)
-    trained = engine.trained_until_ms
-    return {
-        "symbol": model.symbol,
-        "timeframe": model.timeframe,
-        "exchange": series.exchange,
-        "bar": {
-            "open_time": format_ms(found.open_ms),
-            "close_time": format_ms(closes_ms),
-            "open_ms": found.open_ms,
-            "close": float(candles.close[-1]),
-            "age_seconds": round(now.timestamp() - closes_ms / 1000),
-        },
-        "model": {
-            "key": str(model.key),
-            "name": found.model_name,
-            "version": model.version_id,
-            "digest": model.digest,
-            "status": model.status,
-            "promoted": model.promoted,
-            "trained_until": None if trained is None else format_ms(trained),
-        },
-        "in_sample": trained is not None and outcome_ms <= trained,
-        "horizon": engine.horizon,
-        "predicts_until": format_ms(outcome_ms),
-        "status": found.status.label,
-        "direction": {1.0: "UP", -1.0: "DOWN"}.get(found.direction),
-        "confidence": found.confidence,
-        "p_up": found.p_up,
-        "expected_return": found.expected_return,
-        "price": found.price,
-        "low": found.low,
-        "high": found.high,
-        "risk": found.risk,
-        "predicted_volatility": found.volatility,
-        **_answer(found, engine, model, candles),
-    }
-
-
-def _answer(found: Prediction, engine: PredictionEngine, model: StrategyModel, candles: Candles) -> dict[str, Any]:
-    """Return what the family says under names of its own; without a prediction, nothing."""
-    from ml.predictions import PREDICTION_COLUMNS
-    from ml.predictors.catalogue import predictor_class, predictor_names
-
-    if found.status != 0 or model.model_type not in predictor_names():
-        return {}
-    values = {name: getattr(found, name) for name in PREDICTION_COLUMNS}
-    context = {**model.metadata, "features": engine.newest_features(candles)}
-    return predictor_class(model.model_type, model.metadata.get("architecture")).answer(values, context)
 
 
 def _lines(document: dict[str, Any]) -> list[str]:

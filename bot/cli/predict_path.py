@@ -1,4 +1,4 @@
-"""What ``bot predict`` adds for a model of paths: every step as JSON, a few of them for a person."""
+"""What ``bot predict`` shows of a path: a few of its steps, and how far they may be trusted."""
 
 from __future__ import annotations
 
@@ -6,23 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bot.cli.output import Report
-    from ml.candles import Candles
-    from ml.paths.engine import PathEngine
 
-__all__ = ["path_document", "print_path"]
+__all__ = ["print_path"]
 
 _SHOWN = (1, 2, 5, 10, 30, 60, 120, 300)
-
-
-def path_document(engine: PathEngine, candles: Candles) -> dict[str, Any]:
-    """Return ``current_price``, ``n_steps_ahead``, ``trusted_steps`` and ``predictions``, one mapping a step."""
-    path = engine.path(candles)
-    return {
-        "current_price": path.close,
-        "n_steps_ahead": engine.steps,
-        "trusted_steps": path.trusted_steps,
-        "predictions": path.steps(),
-    }
 
 
 def print_path(report: Report, document: dict[str, Any]) -> None:
