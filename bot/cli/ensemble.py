@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.cli.model_figures import gate_verdict, model_row
 from bot.cli.options import HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
 from bot.errors import UsageError
 from bot.home import Home
+from bot.model_rows import gate_verdict, model_row
 from registry.errors import ModelNotFound
 from registry.names import ModelKey, parse_reference
 

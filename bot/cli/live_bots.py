@@ -6,13 +6,14 @@ import shutil
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bot.errors import BotError, UsageError
 from bot.home import Home
+from bot.live.last_words import last_words
 from bot.wall_clock import wall_ms
 from registry.errors import suggestion
 
@@ -32,12 +33,10 @@ __all__ = [
     "WaitOption",
     "choose",
     "control_of",
-    "last_words",
     "list_bots",
     "open_state",
     "require_running",
     "show_bot",
-    "status_document",
     "tell",
 ]
 
@@ -100,14 +99,6 @@ def choose(state: StateDatabase, bot: str | None) -> Control:
     return control_of(state, bot or names[0])
 
 
-def last_words(control: Control) -> LiveStatus:
-    """Return what the bot said last; `choose` returned only bots that said something."""
-    words = control.status()
-    if words is None:
-        raise UsageError(f"{control.bot} never said anything in this home")
-    return words
-
-
 def require_running(control: Control, *, may_queue: bool) -> None:
     """Raise ``BotError`` when the bot is down: it says since when, and what to do."""
     if control.is_running():
@@ -148,20 +139,6 @@ def list_bots(report: Report, controls: Sequence[Control]) -> None:
         rows.append([control.bot, state, words.mode, words.exchange, f"{words.value:,.2f}", f"{silent} ago"])
     report.table("bots", ["bot", "state", "mode", "exchange", "value", "last heard"], rows)
     report.line("One of them: bot live-control status --bot NAME")
-
-
-def status_document(control: Control) -> dict[str, Any]:
-    """Return one bot as JSON."""
-    words = last_words(control)
-    return {
-        "bot": control.bot,
-        "running": control.is_running(),
-        "pid": control.pid(),
-        "silent_seconds": max(0, wall_ms() - words.heartbeat_ms) / 1000,
-        "waiting_commands": control.waiting(),
-        "kill_switch": asdict(_kill_order(control)),
-        "status": words.to_dict(),
-    }
 
 
 def tell(

@@ -15,12 +15,13 @@ from bot.cli.live_bots import (
     list_bots,
     open_state,
     show_bot,
-    status_document,
     tell,
 )
 from bot.cli.live_models import deploy_model, list_models, train
 from bot.cli.options import HomeOption, JsonOption
 from bot.cli.output import Report
+from bot.live.last_words import bot_document
+from bot.wall_clock import wall_ms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,12 +45,12 @@ def status(bot: BotOption = None, home: HomeOption = None, as_json: JsonOption =
         if bot is None and len(names) > 1:
             everyone = [control_of(state, name) for name in names]
             list_bots(report, everyone)
-            report.document({"bots": [status_document(control) for control in everyone]})
+            report.document({"bots": [bot_document(control, wall_ms()) for control in everyone]})
             return
         control = choose(state, bot)
         if not as_json:
             show_bot(report, control)
-        report.document(status_document(control))
+        report.document(bot_document(control, wall_ms()))
 
 
 def _add(verb: str, words: str, seconds: float) -> None:

@@ -15,16 +15,16 @@ from bot.cli.live_bots import (
     QueueOption,
     WaitOption,
     choose,
-    last_words,
     open_state,
     require_running,
     tell,
 )
-from bot.cli.model_selection import open_registry, select_reference
 from bot.cli.options import HomeOption, JsonOption
 from bot.cli.output import Report
 from bot.errors import BotError, UsageError
 from bot.home import Home
+from bot.live.last_words import last_words
+from bot.model_selection import open_registry, select_reference
 from registry.errors import suggestion
 from registry.names import AS_OF, NO_MODEL, ModelReference, normalise_symbol, parse_reference
 
@@ -44,7 +44,7 @@ def list_models(bot: BotOption = None, home: HomeOption = None, as_json: JsonOpt
     Every version of its timeframe; ``*`` marks the champion.
     """
     from bot.cli import models
-    from bot.cli.model_figures import model_row
+    from bot.model_rows import model_row
 
     with open_state(home) as state:
         words = last_words(choose(state, bot))

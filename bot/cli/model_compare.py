@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.cli.model_figures import flatten, headline, model_row, percent, short
-from bot.cli.model_selection import open_registry, select_reference
+from bot.cli.model_figures import flatten, percent, short
 from bot.cli.options import HomeOption, JsonOption
 from bot.cli.output import Report
 from bot.errors import UsageError
 from bot.home import Home
+from bot.model_rows import headline, model_row
+from bot.model_selection import open_registry, select_reference
 from ml.errors import MLError
 from registry.errors import NoChampion, RegistryError
 from registry.names import ModelKey

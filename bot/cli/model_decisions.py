@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.cli.model_figures import gate_verdict, headline, model_row
-from bot.cli.model_selection import find_key, open_registry, select_model
 from bot.cli.options import HomeOption, JsonOption
 from bot.cli.output import Report
 from bot.errors import UsageError
 from bot.home import Home
+from bot.model_rows import model_row
+from bot.model_selection import find_key, open_registry, select_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,29 +54,33 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Make a version the champion of its timeframe; what the gate refused needs --force."""
-    registry = open_registry(Home.resolve(home).models)
+    from bot.promotion import GateRefused, promote_by_hand
+
+    place = Home.resolve(home)
+    registry = open_registry(place.models)
     model = select_model(registry, symbol, model_type, timeframe, version)
-    allowed, verdict = gate_verdict(model)
-    already = model.status == "champion"
-    if not allowed and not force and not already:
+    try:
+        done = promote_by_hand(place, registry, model, at=datetime.now(UTC), reason=reason, force=force)
+    except GateRefused as refused:
         raise UsageError(
-            f"{model} did not pass the gate: {verdict}. "
-            f"To promote it all the same: bot models promote {model.symbol} {model.model_type} {model.version_id} --force"
-        )
-    before = registry.champion_version(model.key)
-    evidence = {"by_hand": True, "forced": not allowed, "gate_reason": verdict, **headline(model)}
-    done = registry.promote(model.key, model.version_id, at=datetime.now(UTC), reason=reason, evidence=evidence)
-    if not already:
-        _tell_bots(home, model.key, model.version_id, reason)
+            f"{refused}. To promote it all the same: bot models promote {model.symbol} {model.model_type} "
+            f"{model.version_id} --force"
+        ) from None
+    champion, before = done.champion, done.before
     report = Report(as_json=as_json)
-    if already:
-        report.line(f"{done} is the champion of {done.timeframe} already; nothing was changed.")
+    if not done.changed:
+        report.line(f"{champion} is the champion of {champion.timeframe} already; nothing was changed.")
     else:
-        report.line(f"{done} is now the champion of {done.timeframe}{f', after {before}' if before else ''}.")
-        if not allowed:
-            report.line(f"WARNING: promoted against the gate, which said: {verdict}")
+        report.line(f"{champion} is now the champion of {champion.timeframe}{f', after {before}' if before else ''}.")
+        if done.against_gate:
+            report.line(f"WARNING: promoted against the gate, which said: {done.against_gate}")
     report.document(
-        {**model_row(done, datetime.now(UTC)), "previous": before, "changed": not already, "forced": not allowed}
+        {
+            **model_row(champion, datetime.now(UTC)),
+            "previous": before,
+            "changed": done.changed,
+            "forced": bool(done.against_gate),
+        }
     )
 
 
@@ -92,22 +96,22 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Make an earlier champion champion again; without --to a second rollback undoes the first."""
-    registry = open_registry(Home.resolve(home).models)
+    from bot.promotion import rollback_by_hand
+
+    place = Home.resolve(home)
+    registry = open_registry(place.models)
     if to is None:
         key, version = find_key(registry, symbol, model_type, timeframe), None
     else:
         key, version = registry.find_version(symbol=symbol, model_type=model_type, text=to, timeframe=timeframe)
-    before = registry.champion_version(key)
-    done = registry.rollback(key, at=datetime.now(UTC), reason=reason, version=version)
-    changed = done.version_id != before
-    if changed:
-        _tell_bots(home, key, done.version_id, reason)
+    done = rollback_by_hand(place, registry, key, at=datetime.now(UTC), reason=reason, version=version)
+    champion, before = done.champion, done.before
     report = Report(as_json=as_json)
-    if changed:
-        report.line(f"{done} is the champion of {done.timeframe} again{f', after {before}' if before else ''}.")
+    if done.changed:
+        report.line(f"{champion} is the champion of {champion.timeframe} again{f', after {before}' if before else ''}.")
     else:
-        report.line(f"{done} is the champion of {done.timeframe} already; nothing was changed.")
-    report.document({**model_row(done, datetime.now(UTC)), "previous": before, "changed": changed})
+        report.line(f"{champion} is the champion of {champion.timeframe} already; nothing was changed.")
+    report.document({**model_row(champion, datetime.now(UTC)), "previous": before, "changed": done.changed})
 
 
 def withdraw(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.cli.model_selection import runnable_registry, select_model
 from bot.cli.options import ExchangeOption, HomeOption, JsonOption
 from bot.cli.output import Report
 from bot.errors import DataError, StorageError, UsageError
 from bot.home import Home
+from bot.model_selection import runnable_registry, select_model
 from registry.errors import suggestion
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ import typer
 
 from bot.cli.model_decisions import FrameOption, SymbolArgument, TypeArgument
 from bot.cli.model_figures import flatten, short
-from bot.cli.model_selection import find_key, open_registry
 from bot.cli.options import HomeOption, JsonOption
 from bot.cli.output import Report
 from bot.home import Home
+from bot.model_rows import history_document
+from bot.model_selection import find_key, open_registry
 from registry.names import normalise_symbol, normalise_type
 from registry.reigns import reign_at
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from registry.ledger import LedgerRow
     from registry.reigns import Reign
 
-__all__ = ["history", "history_cells", "history_document"]
+__all__ = ["history", "history_cells"]
 
 
 def history(
@@ -62,19 +63,6 @@ def history(
 def history_cells(row: LedgerRow) -> list[Any]:
     """Return one row for a table: time, action, version, reason."""
     return [row.at.strftime("%Y-%m-%d %H:%M:%S"), row.action, row.version or "-", row.reason]
-
-
-def history_document(row: LedgerRow) -> dict[str, Any]:
-    """Return one row as JSON."""
-    return {
-        "time": row.at.isoformat(),
-        "action": row.action,
-        "timeframe": row.timeframe,
-        "version": row.version,
-        "reason": row.reason,
-        "evidence": dict(row.evidence),
-        "manifest": row.manifest,
-    }
 
 
 def _moment(text: str) -> datetime:

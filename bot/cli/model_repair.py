@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.cli.model_decisions import SymbolArgument, TypeArgument
-from bot.cli.model_selection import open_registry
 from bot.cli.options import HomeOption, JsonOption
 from bot.cli.output import Report
 from bot.errors import UsageError
 from bot.home import Home
+from bot.model_selection import open_registry
 
 if TYPE_CHECKING:
     from registry.repair import Repair

@@ -21,14 +21,15 @@ from bot.cli.model_decisions import (
     withdraw,
 )
 from bot.cli.model_explain import explain
-from bot.cli.model_figures import age_text, gate_verdict, headline, model_row, percent, short
-from bot.cli.model_history import history, history_cells, history_document
+from bot.cli.model_figures import age_text, percent, short
+from bot.cli.model_history import history, history_cells
 from bot.cli.model_import import import_model
 from bot.cli.model_repair import repair
-from bot.cli.model_selection import open_registry, runnable_registry, select_model
 from bot.cli.options import HomeOption, JsonOption
 from bot.cli.output import Report, progress
 from bot.home import Home
+from bot.model_rows import gate_verdict, headline, history_document, model_row
+from bot.model_selection import open_registry, runnable_registry, select_model
 from registry.names import timeframe_ms
 
 if TYPE_CHECKING:

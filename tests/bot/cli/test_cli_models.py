@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.cli.main import main
-from bot.cli.model_figures import age_text, flatten, gate_verdict, headline, percent, short
+from bot.cli.model_figures import age_text, flatten, percent, short
+from bot.model_rows import gate_verdict, headline
 from registry.names import ModelKey
 from registry.store import PredictionModelRegistry
 
