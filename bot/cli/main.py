@@ -69,6 +69,7 @@ def _register() -> None:
         parity,
         pipeline,
         predict,
+        serve,
         train,
         why,
     )
@@ -81,6 +82,7 @@ def _register() -> None:
     app.add_typer(drift.app, name="drift")
     app.add_typer(exchange.app, name="exchange")
     app.add_typer(live_control.app, name="live-control")
+    app.add_typer(serve.app, name="serve")
     app.command("init")(init.init)
     app.command("backtest")(backtest.backtest)
     app.command("predict")(predict.predict)

@@ -76,7 +76,9 @@ def test_the_strategy_of_the_readme_trades(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("words", [w for p in PAGES for w in commands(p, "sh")], ids=lambda w: shlex.join(w)[:60])
 def test_shown_commands_parse(words):
     command, rest = typer.main.get_command(app), list(words)
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and (rest or not command.invoke_without_command):
+        if rest[0].startswith("-"):
+            break
         command = command.commands[rest.pop(0)]
 
     assert command.make_context(command.name, rest)

@@ -1,0 +1,130 @@
+"""What the service answers of a prediction: the document of ``bot predict``, told step by step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bot.model_rows import gate_verdict
+from bot.prediction_document import age_seconds
+from bot.service.answers import model_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registry.model import StrategyModel
+
+__all__ = ["RememberedForecast"]
+
+_MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True, eq=False)
+class RememberedForecast:
+    """What a model said of one bar: everything but the ages, which depend on when it is told.
+
+    Attributes
+    ----------
+    document : dict
+        As it is answered; both ``age_seconds`` are None.
+    closed_ms, trained_ms : int
+        When the bar closed, and when the model was made, milliseconds UTC.
+    """
+
+    document: dict[str, Any]
+    closed_ms: int
+    trained_ms: int
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any], model: StrategyModel) -> RememberedForecast:
+        """Build it from what ``bot.prediction_document`` returned; a number that is not there is None, never NaN."""
+        row = model_answer(model)
+        is_path = "predictions" in said
+        steps = said["predictions"] if is_path else [_single_step(said, model)]
+        closed_ms = _ms(said["bar"]["close_time"])
+        status = said["status"] if steps or said["status"] != "ok" else "error"  # a path that broke off has no steps
+        if status != "ok":
+            steps = []
+        single_trusted = said["horizon"] if _is_trusted(model) else 0
+        document = {
+            "timestamp": said["bar"]["close_time"],
+            "current_price": said["bar"]["close"],
+            "symbol": row["symbol"],
+            "timeframe": said["timeframe"],
+            "exchange": said["exchange"],
+            "status": status,
+            "age_seconds": None,
+            "in_sample": said["in_sample"],
+            "horizon": said["horizon"],
+            "direction": said["direction"] if status == "ok" else None,
+            "confidence": _number(said["confidence"]) if status == "ok" else None,
+            "trusted_steps": said.get("trusted_steps", single_trusted),
+            "predictions": [_plain(step) | {"minutes_ahead": _minutes(step["timestamp"], closed_ms)} for step in steps],
+            "model_info": {
+                "name": row["name"],
+                "type": row["type"],
+                "trained_at": row["trained_at"],
+                "n_steps_ahead": row["n_steps_ahead"],
+                "version": model.version_id,
+                "digest": model.digest,
+                "age_seconds": None,
+                "trained_until": said["model"]["trained_until"],
+            },
+        }
+        return cls(document, closed_ms, _ms(row["trained_at"]))
+
+    def told(self, now_ms: int) -> dict[str, Any]:
+        """Return the document with the ages of this moment; it is the caller's own, to the last step."""
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        return {
+            **self.document,
+            "age_seconds": age_seconds(self.closed_ms, now),
+            "predictions": [dict(step) for step in self.document["predictions"]],
+            "model_info": {**self.document["model_info"], "age_seconds": age_seconds(self.trained_ms, now)},
+        }
+
+
+def _single_step(said: Mapping[str, Any], model: StrategyModel) -> dict[str, Any]:
+    """Return the one step of a model that speaks of its horizon alone."""
+    log_return = _number(said["expected_return"])
+    step = {
+        "step": said["horizon"],
+        "minutes_ahead": None,
+        "timestamp": said["predicts_until"],
+        "predicted_open": None,
+        "predicted_high": None,
+        "predicted_low": None,
+        "predicted_close": _number(said["price"]),
+        "predicted_return": None if log_return is None else math.expm1(log_return),
+        "predicted_log_return": log_return,
+        "confidence": _number(said["confidence"]),
+        "low": _number(said["low"]),
+        "high": _number(said["high"]),
+        "trusted": _is_trusted(model),
+    }
+    return step | {name: said[name] for name in ("risk", "predicted_volatility") if _number(said[name]) is not None}
+
+
+def _is_trusted(model: StrategyModel) -> bool:
+    """Return whether the record of a model of single predictions passed the gate."""
+    return gate_verdict(model)[0] is True
+
+
+def _plain(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _number(value) if isinstance(value, float) else value for name, value in step.items()}
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _ms(moment: str) -> int:
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def _minutes(timestamp: str, closed_ms: int) -> float:
+    """Return the minutes from the bar's close, a whole number where it is one."""
+    whole, rest = divmod(_ms(timestamp) - closed_ms, _MINUTE_MS)
+    return whole + rest / _MINUTE_MS if rest else whole
