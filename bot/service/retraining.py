@@ -45,8 +45,6 @@ def needed_training(
     state = service.forecaster.usable(symbol, timeframe, model_type, exchange)
     if state.usable and not force:
         return None
-    request = normalised(
-        {"symbol": symbol, "timeframe": timeframe, "type": state.model_type, "exchange": exchange}
-    )
+    request = normalised({"symbol": symbol, "timeframe": timeframe, "type": state.model_type, "exchange": exchange})
     check_training(service.home, request)
     return Wanted(request, state.answerable, state.reason)

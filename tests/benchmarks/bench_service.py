@@ -46,10 +46,10 @@ KILLS = 50
 REQUESTS = 10_000
 _DATA = ROOT.parent / "shared" / "data" / "binance_spot_BTCUSDT_1m_2024Q1.csv.gz"
 _NEWEST = "/api/predictions?symbol=BTC_USDT&timeframe=1m"
-_MIX = (
-    *(_NEWEST,) * 5, "/api/models", "/api/jobs", "/api/live", "/api/runs", "/api/version",
-    "/api/candles?symbol=BTC_USDT&timeframe=1m&points=500", "/api/predictions?symbol=BTC_USDT&timeframe=1m&version=newest",
-)  # fmt: skip
+_PINNED = f"{_NEWEST}&version=2026-01-02T000000Z_1m_v1"
+_CANDLES = "/api/candles?symbol=BTC_USDT&timeframe=1m&points=500"
+_MIX = (*(_NEWEST,) * 5, _PINNED, _CANDLES, "/api/models", "/api/jobs", "/api/live", "/api/runs", "/api/version")
+_QUEUED = 8  # trainings, so that one is running until the end
 Found = list[dict[str, Any]]
 
 
@@ -221,37 +221,23 @@ def _load(home: Home) -> Found:
         before = _counts(server)
         rows = []
         for pause in (0.5, 0.0):
-            job = server.post(
-                "/api/models/train?wait=0",
-                {
-                    "symbol": "BTC_USDT",
-                    "timeframe": "1m",
-                    "days_history": None,
-                    "seed": int(pause * 10) + 1,
-                    "promote": False,
-                },
-            ).document
-            until = time.monotonic() + 60
-            while server.get(f"/api/jobs/{job['id']}").document["status"] == "queued":
-                if time.monotonic() > until:
-                    raise RuntimeError("the training does not begin")
-                time.sleep(0.1)
+            jobs = _begin_trainings(server)
             said = _clients(server.url, tokens, seconds, pause)
-            during = server.get(f"/api/jobs/{job['id']}").document
-            server.ask("DELETE", f"/api/jobs/{job['id']}")
-            server.job(job["id"])
+            running = sum(server.get(f"/api/jobs/{job_id}").document["status"] == "running" for job_id in jobs)
+            for job_id in reversed(jobs):
+                server.ask("DELETE", f"/api/jobs/{job_id}")
+            server.job(jobs[0])
             waits = sorted(said["seconds"])
             p99 = waits[int(len(waits) * 0.99)]
             errors = sum(count for status, count in said["statuses"].items() if status != "200")
             pace = f"each {1 / pause:g} a second at most" if pause else "each as fast as it is answered"
             rows.append(
                 {
-                    "what": f"{CLIENTS} clients for {seconds:.0f} s, {pace}, one training job beside them "
-                    f"({during['status']})",
+                    "what": f"{CLIENTS} clients for {seconds:.0f} s, {pace}, one training job beside them",
                     "asked": "0 errors, p99 <= 250 ms",
                     "measured": f"{errors} errors {said['statuses']}, median {1e3 * median(waits):.0f} ms, "
-                    f"p99 {1e3 * p99:.0f} ms, most {1e3 * waits[-1]:.0f} ms, {len(waits) / seconds:.0f} requests a second",
-                    "ok": errors == 0 and p99 <= 0.25 and during["status"] == "running",
+                    f"p99 {1e3 * p99:.0f} ms, {len(waits) / seconds:.0f} requests a second; {_slowest(said)}",
+                    "ok": errors == 0 and p99 <= 0.25 and running == 1,
                 }
             )
         after = _counts(server)
@@ -266,6 +252,26 @@ def _load(home: Home) -> Found:
     )
     rows.append(_single_flight(home))
     return rows
+
+
+def _begin_trainings(server: Served) -> list[str]:
+    """Ask for trainings, and wait until the first runs; the others keep it so until the clients are done."""
+    asked = {"symbol": "BTC_USDT", "timeframe": "1m", "days_history": None, "promote": False}
+    seeds = range(time.monotonic_ns() % 1_000_000, 1_000_000 + _QUEUED)
+    jobs = [server.post("/api/models/train?wait=0", asked | {"seed": seed}).document["id"] for seed in seeds[:_QUEUED]]
+    until = time.monotonic() + 60
+    while server.get(f"/api/jobs/{jobs[0]}").document["status"] == "queued":
+        if time.monotonic() > until:
+            raise RuntimeError("the training does not begin")
+        time.sleep(0.1)
+    return jobs
+
+
+def _slowest(said: dict[str, Any]) -> str:
+    """Return which address took longest, in words."""
+    medians = {path: median(waits) for path, waits in said["paths"].items()}
+    path = max(medians, key=lambda name: medians[name])
+    return f"slowest {path.partition('?')[0]}, median {1e3 * medians[path]:.0f} ms"
 
 
 def _single_flight(home: Home) -> dict[str, Any]:
@@ -303,6 +309,7 @@ def _clients(
 async def _ask_all(order: dict[str, Any]) -> dict[str, Any]:
     place, end = urlsplit(order["url"]), time.perf_counter() + order["seconds"]
     waits: list[float] = []
+    paths: dict[str, list[float]] = {}
     statuses: dict[str, int] = {}
 
     async def client(number: int, token: str) -> None:
@@ -319,6 +326,7 @@ async def _ask_all(order: dict[str, Any]) -> dict[str, Any]:
             status = await _answer(reader)
             took = time.perf_counter() - began
             waits.append(took)
+            paths.setdefault(path, []).append(took)
             statuses[status] = statuses.get(status, 0) + 1
             if time.perf_counter() >= end:
                 break
@@ -327,7 +335,7 @@ async def _ask_all(order: dict[str, Any]) -> dict[str, Any]:
         await writer.wait_closed()
 
     await asyncio.gather(*(client(number, token) for number, token in enumerate(order["tokens"])))
-    return {"seconds": waits, "statuses": statuses}
+    return {"seconds": waits, "statuses": statuses, "paths": paths}
 
 
 async def _answer(reader: asyncio.StreamReader) -> str:

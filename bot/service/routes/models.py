@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
+from bot.service.answers import pair_text
 from bot.service.context import Caller, ServiceNow
 from bot.service.problems import Problem
 from bot.service.routes.jobs import finished
@@ -132,7 +133,7 @@ def rollback(
 
 def _decision(key: ModelKey, done: Decided) -> Decision:
     return Decision(
-        symbol=key.symbol,
+        symbol=pair_text(key.symbol),
         type=key.model_type,
         timeframe=key.timeframe,
         champion=done.champion.version_id,

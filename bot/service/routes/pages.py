@@ -16,6 +16,7 @@ from bot.service.problems import Problem
 from bot.service.schemas.common import Answer, errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
 __all__ = ["OPEN_PAGES", "PAGE_POLICY", "TokenAnswer", "router"]
@@ -33,6 +34,8 @@ PAGE_POLICY = (
 
 _PACKAGE = "bot.service.dashboard"
 _PAGE = "index.html"
+_ASKED_EACH_TIME = "no-cache"
+_FOR_EVER = "private, max-age=31536000, immutable"
 _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -64,9 +67,11 @@ def page(request: Request) -> Response:
 @router.get("/assets/{path:path}", include_in_schema=False)
 def asset(request: Request, path: Annotated[str, Path(max_length=200)]) -> Response:
     """Return a script, a style or a picture of the page: one of a fixed table, whatever the path says."""
-    if path == _PAGE:
+    release, _, rest = path.partition("/")
+    name, kept = (rest, _FOR_EVER) if release == _release() else (path, _ASKED_EACH_TIME)
+    if name == _PAGE:
         raise _nothing()
-    return _answer(request, path)
+    return _answer(request, name, kept)
 
 
 @router.get("/api/token", tags=["system"], summary="Who asks", responses=errors())
@@ -76,14 +81,11 @@ def token(request: Request) -> TokenAnswer:
     return TokenAnswer(name=identity.name, scope=str(identity.scope))  # type: ignore[arg-type]
 
 
-def _answer(request: Request, path: str) -> Response:
-    found = _table().get(path)
+def _answer(request: Request, name: str, kept: str = _ASKED_EACH_TIME) -> Response:
+    found = _table().get(name)
     if found is None:
         raise _nothing()
-    headers = {
-        "ETag": found.etag,
-        "Cache-Control": "no-cache",
-    }  # kept, but asked for each time: an update is seen at once
+    headers = {"ETag": found.etag, "Cache-Control": kept}
     asked = request.headers.get("if-none-match", "")
     if any(one.strip().removeprefix("W/") == found.etag for one in asked.split(",")):
         return Response(status_code=304, headers=headers)
@@ -96,19 +98,37 @@ def _nothing() -> Problem:
 
 @cache
 def _table() -> dict[str, _File]:
-    """Return every file of the page by its path below the package."""
-    table: dict[str, _File] = {}
-    _collect(files(_PACKAGE), "", table)
-    return table
+    """Return every file of the page by its path below the package; the page names its assets below their release."""
+    bodies = dict(_bodies())
+    page = bodies[_PAGE].replace(b'"/assets/', f'"/assets/{_release()}/'.encode())
+    return {
+        name: _File(body, _media_type(name), f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+        for name, body in {**bodies, _PAGE: page}.items()
+    }
 
 
-def _collect(folder: Traversable, above: str, table: dict[str, _File]) -> None:
+@cache
+def _release() -> str:
+    """Return a digest of all files: below it a browser may keep them for ever, and scripts of two versions never mix."""
+    digest = hashlib.sha256()
+    for name, body in _bodies():
+        digest.update(f"{name} {len(body)}\n".encode() + body)
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _bodies() -> tuple[tuple[str, bytes], ...]:
+    return tuple(sorted(_collect(files(_PACKAGE), "")))
+
+
+def _collect(folder: Traversable, above: str) -> Iterator[tuple[str, bytes]]:
     for entry in folder.iterdir():
         name = f"{above}{entry.name}"
         if entry.is_dir():
-            _collect(entry, f"{name}/", table)
-            continue
-        media_type = _MEDIA_TYPES.get(f".{entry.name.rpartition('.')[2]}")
-        if media_type is not None:
-            body = entry.read_bytes()
-            table[name] = _File(body, media_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+            yield from _collect(entry, f"{name}/")
+        elif _media_type(name):
+            yield name, entry.read_bytes()
+
+
+def _media_type(name: str) -> str:
+    return _MEDIA_TYPES.get(f".{name.rpartition('.')[2]}", "")

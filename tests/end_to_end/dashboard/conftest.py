@@ -117,7 +117,7 @@ def make_home(folder: Path) -> Path:
     works.recipe("two", seed=1)
     works.cycle(_HISTORY)
     works.cycle(_HISTORY + 100)
-    works.store(_BARS)
+    works.store(_BARS, origin="built-in market, planted edge 0.2, seed 3")
     works.store(drifting(), "SYNTH")
     home = works.home
     register_path(home.models)

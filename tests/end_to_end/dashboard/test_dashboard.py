@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from path_models import drifting
 from scripted_bot import ScriptedBot
 
 from bot.service.routes.pages import PAGE_POLICY
@@ -21,7 +22,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-NAMELESS = """() => [...document.querySelectorAll("a, button, input, select, textarea, summary, [role=img], [role=region], progress, table")]
+NAMELESS = """() => [...document.querySelectorAll(`a, button, input, select, textarea, summary,
+        [role=img], [role=region], progress, table`)]
     .filter((each) => each.offsetParent !== null)
     .filter((each) => ![each.getAttribute("aria-label"), each.textContent, each.title,
         ...[...(each.labels ?? [])].map((label) => label.textContent),
@@ -33,7 +35,8 @@ CONTRAST = """() => {
         canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
         return [...canvas.getImageData(0, 0, 1, 1).data];
     };
-    const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
+        .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
         .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
     const behind = (element) => {
         for (let at = element; at; at = at.parentElement) {
@@ -45,7 +48,8 @@ CONTRAST = """() => {
     const poor = [];
     for (const each of document.querySelectorAll("body *")) {
         const says = [...each.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-        if (!says || each.offsetParent === null || each.closest("[aria-disabled=true], :disabled, svg, .skeleton, .chart")) continue;
+        if (!says || each.offsetParent === null) continue;
+        if (each.closest("[aria-disabled=true], :disabled, svg, .skeleton, .chart")) continue;
         const [a, b] = [light(channels(getComputedStyle(each).color)), light(behind(each))].sort((x, y) => y - x);
         const ratio = (a + 0.05) / (b + 0.05);
         if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${each.outerHTML.slice(0, 90)}`);
@@ -88,8 +92,13 @@ def test_the_page_is_served_with_its_policy_and_kept_by_its_digest(empty):
     for path, kind in kinds.items():
         asset = httpx.get(f"{empty.url}/assets/{path}")
         assert (asset.status_code, asset.headers["content-type"].partition(";")[0]) == (200, kind)
-    for address in re.findall(r'(?:href|src)="(/assets/[^"]+)"', page.text):
-        assert httpx.get(f"{empty.url}{address}").status_code == 200
+        assert asset.headers["cache-control"] == "no-cache"
+    named = re.findall(r'(?:href|src)="(/assets/[^"]+)"', page.text)
+    assert len(named) == 6
+    for address in named:
+        asset = httpx.get(f"{empty.url}{address}")
+        assert asset.status_code == 200
+        assert "immutable" in asset.headers["cache-control"]  # its address changes with any file
 
 
 @pytest.mark.parametrize(
@@ -237,6 +246,7 @@ def test_the_market_says_what_the_model_says_beside_its_record(look, filled):
     assert percent(model["skill"]["direction_accuracy"]) in text
     assert percent(model["skill"]["majority_baseline"]) in text
     assert said["model_info"]["version"] in text
+    assert "the built-in market with a planted edge of 0.2" in text
     assert seen.page.get_by_role("img").count() >= 1
     seen.go("market?symbol=SYNTH")
     path = filled.ask("/api/predictions?symbol=SYNTH&timeframe=1h&type=autoregressive&version=newest&auto_train=false")
@@ -295,11 +305,10 @@ def test_runs_are_compared_beside_buying_and_holding(look, filled):
     for row in rows:
         text = compared.inner_text()
         assert f"+{percent(row['figures']['total_return'])}" in text
+        assert "a planted edge of 0.2" in seen.page.locator("main").inner_text()
         assert f"buy and hold +{percent(row['figures']['buy_and_hold_return'])}" in text
     seen.page.get_by_role("checkbox", name=f"Compare {rows[0]['run_id']}").uncheck()
-    seen.page.wait_for_function(
-        "() => document.querySelectorAll('table[aria-label=\"Runs side by side\"] thead th').length === 1"
-    )
+    compared.locator("thead th").nth(1).wait_for(state="detached")
     assert rows[1]["run_id"] in seen.page.url
     seen.page.reload()
     seen.settle()
@@ -339,6 +348,24 @@ def test_a_bot_that_starts_and_stops_is_seen_without_a_reload(look, own):
             seen.page.locator("[data-bot=another]").get_by_text("daily loss reached").wait_for()
             shoot(seen, "live-running-light-1280")
         entry.filter(has_text="stopped").wait_for()
+        sound(seen)
+
+
+def test_a_new_candle_brings_a_new_prediction(look, own):
+    from bot.home import Home
+    from bot.market.store import CandleStore
+
+    store = CandleStore(Home(own).candles)
+    store.write(drifting().slice(0, 3_000), "SYNTH", "synth")
+    with serving(own) as server:
+        seen = look(server, server.token)
+        seen.page.clock.install()
+        seen.go("market?symbol=SYNTH")
+        seen.page.get_by_text("closed 2018-05-06 00:00").wait_for()
+        store.write(drifting().slice(0, 3_001), "SYNTH", "synth")
+        seen.page.clock.fast_forward(31_000)
+        seen.page.get_by_text("closed 2018-05-06 01:00").wait_for()
+        assert "2018-05-06 00:00 UTC" in seen.page.locator(".chart").first.inner_text()  # the newest candle is drawn
         sound(seen)
 
 
@@ -472,6 +499,23 @@ def test_a_breach_of_the_policy_would_be_seen(look, empty):
     seen.page.wait_for_timeout(200)
     assert seen.page.evaluate("window.breached") is None
     assert any("Content Security Policy" in each for each in seen.complaints)
+
+
+def test_a_model_that_says_nothing_says_why(look, own):
+    from bot.home import Home
+    from bot.market.store import CandleStore
+
+    CandleStore(Home(own).candles).write(drifting().slice(0, 40), "SYNTH", "synth")
+    question = "symbol=SYNTH&timeframe=1h&type=autoregressive&version=newest&auto_train=false"
+    with serving(own) as server:
+        seen = look(server, server.token)
+        seen.go("market?symbol=SYNTH")
+        assert server.ask(f"/api/predictions?{question}")["status"] == "warming"
+        silent = seen.page.get_by_role("region", name="Prediction")
+        assert silent.locator(".chip").inner_text() == "warming"
+        assert "There are too few candles before this one" in silent.inner_text()
+        sound(seen)
+        shoot(seen, "warming-light-1280")
 
 
 # ---------------------------------------------------------------- how it is used

@@ -2,15 +2,16 @@
 
 import { ask } from "./api.js";
 import { candleChart } from "../charts/candles.js";
-import { fill, h } from "./dom.js";
+import { announce, fill, h, sleep } from "./dom.js";
 import { choice, empty, failure, load, panel, writeButton } from "./parts.js";
 import { prediction, stepsTable } from "./prediction.js";
 import { jobRow } from "./job_row.js";
 import { trainDialog } from "./training.js";
-import { moment, timeframeMs } from "./words.js";
+import { moment, plantedWords, timeframeMs } from "./words.js";
 
 const FIRST_CANDLES = 1_000;
 const POINTS = 2_500;
+const LOOK_AGAIN_MS = 30_000;
 
 /** Show the part. */
 export async function show(root, view) {
@@ -38,6 +39,7 @@ function market(view, series, models) {
   const side = h("div.stack");
   const steps = h("div");
   const chart = h("div.drawn.tall");
+  const planted = plantedWords(chosen.origin);
 
   const bar = h("div.bar", null, h("h1", null, "Market"),
     choice("Series", series.map((each) => [name(each), name(each)]), name(chosen), (value) => {
@@ -77,7 +79,7 @@ function market(view, series, models) {
   let said = null;
   const drawing = draw(chart, view, chosen).then((made) => {
     drawn = made;
-    if (said) drawn?.forecast(said, model);
+    if (said) drawn?.forecast(said);
   });
 
   async function answer() {
@@ -85,21 +87,42 @@ function market(view, series, models) {
       fill(side, empty("No model of this series", "One is trained in the background by the button above, or by:", `bot train model ${chosen.symbol} --type basic --timeframe ${chosen.timeframe}`));
       return;
     }
-    await load(side, view.signal, () => ask("/api/predictions", {
-      signal: view.signal,
-      query: { ...at, type: model.type, version: model.champion ? "latest" : model.version, auto_train: false },
-    }), (found) => {
-      said = found;
-      drawn?.forecast(found, model);
-      fill(steps, stepsTable(found));
-      return prediction(found, model);
-    });
+    await load(side, view.signal, saidNow, told);
+  }
+
+  function saidNow() {
+    const version = model.champion ? "latest" : model.version;
+    return ask("/api/predictions", { signal: view.signal, query: { ...at, type: model.type, version, auto_train: false } });
+  }
+
+  function told(found) {
+    said = found;
+    drawn?.forecast(found);
+    fill(steps, stepsTable(found));
+    return prediction(found, model);
+  }
+
+  /** Follow the market: ages grow, and with a new candle there is a new prediction. */
+  async function stay() {
+    while (!view.signal.aborted) {
+      await sleep(LOOK_AGAIN_MS, view.signal);
+      if (view.signal.aborted || document.hidden || !said) continue;
+      const before = said.timestamp;
+      const newer = await saidNow().catch(() => null); // what is shown stays, with its time; the next look asks again
+      if (!newer || view.signal.aborted || (newer.timestamp === before && side.contains(document.activeElement))) continue;
+      if (newer.timestamp !== before) {
+        await drawn?.renew().catch(() => {});
+        announce(`A new candle of ${chosen.symbol} closed`);
+      }
+      fill(side, told(newer));
+    }
   }
 
   answer();
+  stay();
   drawing.catch((error) => { if (!view.signal.aborted) fill(chart, failure(error, view.again)); });
   return [bar, jobs, h("div.grid.market", null,
-    panel(`${chosen.symbol} ${chosen.timeframe}`, `${chosen.exchange} · candles until ${moment(chosen.last)}`, chart), side, steps)];
+    panel(`${chosen.symbol} ${chosen.timeframe}`, `${chosen.exchange} · candles until ${moment(chosen.last)}`, planted && h("p.small.warn", null, planted), chart), side, steps)];
 }
 
 /** One model a family: its champion, else its newest. */
@@ -121,9 +144,11 @@ async function draw(place, view, series) {
     fill(place, series.problem ? failure({ title: "These candles cannot be read", detail: series.problem }) : empty("This series is empty", "No candle of it is stored."));
     return null;
   }
-  const table = await read(new Date(last - FIRST_CANDLES * step).toISOString());
+  const newest = (from) => read(new Date(from - FIRST_CANDLES * step).toISOString());
+  const ends = (found) => [Date.parse(found.stored_from), Date.parse(found.stored_until) + step];
+  const table = await newest(last);
   if (view.signal.aborted) return null;
-  const limits = [Date.parse(table.stored_from), Date.parse(table.stored_until) + step];
+  let limits = ends(table);
   let asked = 0;
   const chart = candleChart(place, {
     rows: table.rows, group: table.group, timeframeMs: step, limits, label: `${series.symbol} ${series.timeframe}`,
@@ -141,6 +166,13 @@ async function draw(place, view, series) {
   });
   view.signal.addEventListener("abort", () => chart.destroy());
   return {
+    renew: async () => {
+      const atEnd = chart.view()[1] >= limits[1];
+      const newer = await newest(limits[1]);
+      if (view.signal.aborted) return;
+      limits = ends(newer);
+      chart.update(atEnd ? { rows: newer.rows, group: newer.group, limits } : { limits });
+    },
     forecast: (found) => chart.update({
       forecast: found.status === "ok" ? found.predictions : [], trustedSteps: found.trusted_steps,
       origin: { time: found.timestamp, price: found.current_price },

@@ -59,8 +59,8 @@ function record(model) {
     const best = Math.max(0.5, ...baselines.map((name) => skill[`${name}_baseline`]));
     return panel("Its record", `${count(skill.n)} unseen candles`,
       figures([["direction right", percent(skill.direction_accuracy), interval(skill.direction_accuracy_low, skill.direction_accuracy_high)],
-        ...baselines.map((name) => [plainName(name), percent(skill[`${name}_baseline`])])]),
-      skill.direction_accuracy_low <= best && h("p.small.warn", null, "The interval reaches down to a baseline: this may be chance."));
+        ...baselines.map((name) => [plainName(name), percent(skill[`${name}_baseline`])]), ["a coin", percent(0.5)]]),
+      skill.direction_accuracy_low <= best && h("p.small.warn", null, "The interval reaches down to a baseline: this may be luck."));
   }
   const rows = model.headline ?? [];
   return rows.length > 0 && panel("Its record", "on unseen candles", facts(rows.map((row) => [row.what, beside(row.measured, row.beside)])));

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { lineChart } from "../charts/lines.js";
 import { announce, fill, h } from "./dom.js";
 import { beside, chip, empty, load, panel, table } from "./parts.js";
-import { NONE, count, interval, moment, number, percent, signed } from "./words.js";
+import { NONE, count, interval, moment, number, percent, plantedWords, signed } from "./words.js";
 
 const MOST = 4;
 const STYLES = ["accent", "up", "warn", "down"];
@@ -95,6 +95,7 @@ function columns(found) {
         ["settings", ...found.map((run) => h("details", null, h("summary", null, "show"), h("p.small", null, settings(run))))],
       ]),
     found.filter((run) => run.in_sample_bars > 0).map((run) => h("p.small.warn", null, `${run.name} of ${moment(run.created_at)}: ${count(run.in_sample_bars)} candles were in the training data and are left out of the figures, but not of the curve.`)),
+    [...new Set(found.map((run) => plantedWords(run.result.data?.origin)).filter(Boolean))].map((words) => h("p.small.warn", null, words)),
     found.flatMap((run) => run.problems.map((words) => h("p.small.warn", null, words))));
 }
 

@@ -65,6 +65,14 @@ export function timeframeMs(timeframe) {
   return Number.parseInt(timeframe, 10) * (units[timeframe.at(-1)] ?? NaN);
 }
 
+/** What is said of candles that were made, not traded; null of others. */
+export function plantedWords(origin) {
+  const edge = /planted edge ([0-9.e-]+)/.exec(origin ?? "");
+  if (!edge) return null;
+  if (Number(edge[1]) === 0) return "These candles are the built-in market without an edge: whatever is shown or earned here is luck.";
+  return `These candles are the built-in market with a planted edge of ${edge[1]}: skill and profit were put there to be found.`;
+}
+
 const STATUS = {
   ok: "A prediction is there.",
   warming: "There are too few candles before this one for what the model looks at. More candles end this.",
