@@ -387,9 +387,8 @@ class CCXTStore:
     def tell_fill(self, ticket: Ticket, trades: Sequence[Execution]) -> None:
         """Tell whoever listens of new executions."""
         for trade in trades:
-            size, price = trade.size.normalize(), trade.price.normalize()
-            text = f"{_DONE[ticket.side]} {size:f} {ticket.symbol} at {price:f} ({ticket.role})"
-            self._on_event("fills", ticket.symbol, text)
+            what = f"{trade.size.normalize():f} {ticket.symbol} at {trade.price.normalize():f}"
+            self._on_event("fills", ticket.symbol, f"{_DONE[ticket.side]} {what} ({ticket.role})")
 
     def _tell_foreign(self, symbol: str, orders: Sequence[str]) -> None:
         if orders:

@@ -281,7 +281,7 @@ def test_no_answer_tells_where_the_home_is(client, raised, home):
         ("/mnt/srv/bot/var/x", ".../x"),
         ("/mnt/srv/bot/var", ".../var"),
         ("cannot read (/usr/lib/python3/x.py), sorry", "cannot read (.../x.py), sorry"),
-        ("sqlite:/root/.cache/y", "sqlite:.../y"),
+        ("sqlite:/mnt/cache/y", "sqlite:.../y"),
         ("BTC/USDT, ETH/USDT: 1/2 or http://127.0.0.1:8000/api/models", None),
         ("see /api/jobs/12 and /problems/busy/x", None),
         ("symbol '../../etc/passwd': expected letters", None),
