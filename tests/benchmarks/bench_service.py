@@ -221,11 +221,12 @@ def _load(home: Home) -> Found:
         before = _counts(server)
         rows = []
         for pause in (0.5, 0.0):
-            jobs = _begin_trainings(server)
+            writers = _tokens(server, _QUEUED, "write", f"writer-{len(rows)}")
+            jobs = _begin_trainings(server, writers)
             said = _clients(server.url, tokens, seconds, pause)
             running = sum(server.get(f"/api/jobs/{job_id}").document["status"] == "running" for job_id in jobs)
-            for job_id in reversed(jobs):
-                server.ask("DELETE", f"/api/jobs/{job_id}")
+            for job_id, writer in zip(reversed(jobs), writers, strict=True):
+                server.ask("DELETE", f"/api/jobs/{job_id}", token=writer)
             server.job(jobs[0])
             waits = sorted(said["seconds"])
             p99 = waits[int(len(waits) * 0.99)]
@@ -254,11 +255,13 @@ def _load(home: Home) -> Found:
     return rows
 
 
-def _begin_trainings(server: Served) -> list[str]:
+def _begin_trainings(server: Served, tokens: list[str]) -> list[str]:
     """Ask for trainings, and wait until the first runs; the others keep it so until the clients are done."""
     asked = {"symbol": "BTC_USDT", "timeframe": "1m", "days_history": None, "promote": False}
-    seeds = range(time.monotonic_ns() % 1_000_000, 1_000_000 + _QUEUED)
-    jobs = [server.post("/api/models/train?wait=0", asked | {"seed": seed}).document["id"] for seed in seeds[:_QUEUED]]
+    jobs = [
+        server.post("/api/models/train?wait=0", asked | {"seed": seed}, token=token).document["id"]
+        for seed, token in enumerate(tokens)
+    ]
     until = time.monotonic() + 60
     while server.get(f"/api/jobs/{jobs[0]}").document["status"] == "queued":
         if time.monotonic() > until:
@@ -287,11 +290,11 @@ def _single_flight(home: Home) -> dict[str, Any]:
     }
 
 
-def _tokens(server: Served, count: int) -> list[str]:
+def _tokens(server: Served, count: int, scope: str = "read", name: str = "reader") -> list[str]:
     from bot.service.access import Scope, TokenStore
 
     store = TokenStore(server.home / "service")
-    return [store.create(f"reader-{number}", Scope.READ) for number in range(count)]
+    return [store.create(f"{name}-{number}", Scope(scope)) for number in range(count)]
 
 
 def _clients(

@@ -14,11 +14,12 @@ from bot.service.context import Service, ServiceNow
 from bot.service.problems import Problem
 from bot.service.schemas.common import errors
 from bot.service.schemas.jobs import JobAnswer
+from bot.service.views.plain import plain
 
 if TYPE_CHECKING:
     from bot.service.jobs.records import Job
 
-__all__ = ["JobId", "finished", "router"]
+__all__ = ["JobId", "finished", "router", "told"]
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
@@ -36,13 +37,13 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=500, description="At most so many.")] = 100,
 ) -> list[JobAnswer]:
     """Return jobs, newest first."""
-    return [JobAnswer(**job.to_dict()) for job in service.jobs.store.list(status=status, most=limit)]
+    return [JobAnswer(**told(service, job)) for job in service.jobs.store.list(status=status, most=limit)]
 
 
 @router.get("/{job_id}", summary="One job", responses=errors(404))
 def get_job(service: ServiceNow, job_id: JobId) -> JobAnswer:
     """Return what became of a job."""
-    return JobAnswer(**service.jobs.store.get(job_id).to_dict())
+    return JobAnswer(**told(service, service.jobs.store.get(job_id)))
 
 
 @router.delete("/{job_id}", summary="Cancel a job", responses=errors(403, 404, 409))
@@ -51,7 +52,7 @@ def cancel_job(service: ServiceNow, job_id: JobId) -> JobAnswer:
     if not service.jobs.cancel(job_id):
         job = service.jobs.store.get(job_id)
         raise Problem(409, "It is done already", f"the job is {job.status}: there is nothing to cancel")
-    return JobAnswer(**service.jobs.store.get(job_id).to_dict())
+    return JobAnswer(**told(service, service.jobs.store.get(job_id)))
 
 
 def _known(service: ServiceNow, job_id: JobId) -> str:
@@ -64,9 +65,15 @@ async def watch_job(service: ServiceNow, job_id: Annotated[str, Depends(_known)]
     """Send the job at once and at each change, as server-sent events, until it is done."""
     async with aclosing(_changes(service, job_id)) as jobs:
         async for job in jobs:
-            yield ServerSentEvent(data=job.to_dict(), event="job", id=str(job.progress))
+            yield ServerSentEvent(data=told(service, job), event="job", id=str(job.progress))
             if job.is_done:
                 return
+
+
+def told(service: Service, job: Job) -> dict[str, Any]:
+    """Return a job as it may leave the machine: its error may name files of the home."""
+    document: dict[str, Any] = plain(job.to_dict(), service.home)
+    return document
 
 
 async def finished(service: Service, job_id: str, seconds: float) -> Job:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from bot.service.answers import pair_text
 from bot.service.context import Caller, ServiceNow
 from bot.service.problems import Problem
-from bot.service.routes.jobs import finished
+from bot.service.routes.jobs import finished, told
 from bot.service.schemas.common import SymbolText, TimeframeText, TypeText, VersionText, errors
 from bot.service.schemas.jobs import JobAnswer
 from bot.service.schemas.models import Decision, ModelCard, ModelRow, PromoteRequest, RollbackRequest, TrainRequest
@@ -82,10 +82,10 @@ async def train(
     job, _ = await to_thread(service.jobs.submit, "train", request, caller)
     job = await finished(service, job.id, wait)
     if job.status == "completed":
-        return JSONResponse(job.to_dict()["result"])
+        return JSONResponse(told(service, job)["result"])
     if job.is_done:
         raise Problem(422, "Not trained", job.error or f"the job was {job.status}", job_id=job.id)
-    return JSONResponse(job.to_dict(), 202, {"Location": f"/api/jobs/{job.id}"})
+    return JSONResponse(told(service, job), 202, {"Location": f"/api/jobs/{job.id}"})
 
 
 @router.post("/{symbol}/{type}/promote", summary="Put a version in charge", responses=errors(400, 403, 404, 409))

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from bot.service.answers import pair_text
 from bot.service.context import Caller, ServiceNow
 from bot.service.problems import Problem
 from bot.service.retraining import needed_training
+from bot.service.routes.jobs import told
 from bot.service.schemas.common import ExchangeQuery, SymbolQuery, TimeframeQuery, TypeQuery, VersionText, errors
 from bot.service.schemas.jobs import JobAnswer
 from bot.service.schemas.predictions import Forecast, GenerateRequest, PredictionStarted, StoredPrediction
+from registry.names import normalise_symbol, normalise_type, timeframe_ms
 
 __all__ = ["router"]
 
@@ -54,7 +57,7 @@ def get_predictions(
         if wanted is not None:
             job, _ = service.jobs.submit("train", wanted.request, caller)
             if not wanted.answerable:
-                return JSONResponse(job.to_dict(), 202, {"Location": f"/api/jobs/{job.id}"})
+                return JSONResponse(told(service, job), 202, {"Location": f"/api/jobs/{job.id}"})
     found = service.forecaster.forecast(symbol, timeframe, type, version, exchange)
     document = {**found.document, "retraining": job is not None, "job_id": None if job is None else job.id}
     return Response(service.encoded.encode(found.key, document), media_type="application/json")
@@ -67,7 +70,12 @@ def generate(service: ServiceNow, caller: Caller, body: GenerateRequest) -> Pred
     """Start a prediction and return its id; the same request while it runs is the same prediction."""
     from bot.service.work import check_training
 
-    request = body.model_dump()
+    timeframe_ms(body.timeframe)
+    request = {
+        **body.model_dump(),
+        "symbol": normalise_symbol(body.symbol),
+        "type": None if body.type is None else normalise_type(body.type),
+    }
     if body.auto_train and not service.forecaster.usable(body.symbol, body.timeframe, body.type).usable:
         check_training(service.home, {"symbol": body.symbol, "timeframe": body.timeframe, "type": body.type})
     job, _ = service.jobs.submit("generate", request, caller)
@@ -89,13 +97,13 @@ def get_prediction(
     except JobNotFound:
         stored = MLService(service.home).prediction_result(prediction_id)
         return StoredPrediction(**{name: value for name, value in stored.items() if name != "user_id"})
-    document = job.to_dict()
+    document = told(service, job)
     return StoredPrediction(
         id=job.id,
-        symbol=str(job.request.get("symbol")),
+        symbol=pair_text(str(job.request.get("symbol"))),
         timeframe=str(job.request.get("timeframe")),
         status=_SHOWN.get(str(job.status), str(job.status)),  # type: ignore[arg-type]
         created_at=document["created_at"],
         result=document["result"],
-        error=job.error,
+        error=document["error"],
     )

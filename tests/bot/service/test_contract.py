@@ -298,8 +298,7 @@ def test_a_prediction_in_the_background_has_every_field(own, document):
     ).document
     assert found.keys() >= {"id", "symbol", "timeframe", "status", "created_at", "result"}
     assert (found["id"], found["status"], found["error"]) == (said["prediction_id"], "completed", None)
-    assert found["symbol"] in {"BTC_USDT", "BTCUSDT"}
-    assert found["timeframe"] == "1h"
+    assert (found["symbol"], found["timeframe"]) == ("BTC_USDT", "1h")
     at_once = own.get("/api/predictions", **BTC).document
     assert found["result"]["predictions"] == at_once["predictions"]
     assert found["result"]["current_price"] == at_once["current_price"]
@@ -440,6 +439,8 @@ def test_no_name_reaches_the_file_system_unchecked(service, filled, name):
         service.post("/api/models/train", {**BTC, "features": [name]}),
         service.post("/api/models/train", {**BTC, "params": {name: name}}),
         service.post("/api/models/train", {**BTC, "exchange": name}),
+        service.post("/api/predictions/generate", {**BTC, "timeframe": name, "auto_train": False}),
+        service.post("/api/predictions/generate", {**BTC, "type": name, "auto_train": False}),
         service.post("/api/models/BTC_USDT/basic/promote", {"timeframe": "1h", "version": name, "reason": "a test"}),
         service.get(f"/api/models/{inside}/basic/latest"),
         service.get(f"/api/models/BTC_USDT/{inside}/latest"),
@@ -464,6 +465,18 @@ def test_no_name_reaches_the_file_system_unchecked(service, filled, name):
         assert os.sep + "work" + os.sep not in text
         assert "root:" not in text
         assert "x-injected" not in answer.headers
+
+
+@pytest.mark.parametrize("symbol", STRANGE, ids=lambda name: ascii(name)[:20])
+def test_a_prediction_in_the_background_has_a_symbol_that_may_be_one(own, symbol):
+    answer = own.post("/api/predictions/generate", {**BTC, "symbol": symbol, "auto_train": False})
+    if symbol == "/etc/passwd":  # ETCPASSWD, as slashes are nothing in a symbol
+        job = own.job(answer.document["prediction_id"])
+        assert (job["status"], job["result"], job["request"]["symbol"]) == ("failed", None, "ETCPASSWD")
+        assert str(own.service.home.root) not in json.dumps(own.get(f"/api/predictions/{job['id']}").document)
+    else:
+        is_problem(answer, 422)
+        assert own.get("/api/jobs").document == []
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "2001", "9" * 400, "NaN", "inf", "1e3", "", "1.5", "0x10", "\u0663"])
