@@ -77,7 +77,10 @@ def _guard(app: FastAPI, service: Service) -> None:
     app.add_middleware(DocumentedMethods, document=lambda: app.openapi())  # noqa: PLW0108 - it is replaced below
     app.add_middleware(BodyLimit, most_bytes=settings.most_bytes)
     app.add_middleware(
-        RateLimit, reads_per_second=settings.reads_per_second, writes_per_minute=settings.writes_per_minute
+        RateLimit,
+        reads_per_second=settings.reads_per_second,
+        writes_per_minute=settings.writes_per_minute,
+        free_paths=pages.OPEN_PAGES,
     )
     app.add_middleware(
         Authentication, tokens=service.tokens, open_paths=OPEN_PATHS, wrong_per_minute=settings.wrong_per_minute

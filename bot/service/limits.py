@@ -97,6 +97,17 @@ class Buckets:
         return 0.0 if taken else (1 - level) / self._rate
 
 
+class _Paths:
+    """Single paths, and all below those that end in ``/``; ``/`` itself is the one page."""
+
+    def __init__(self, paths: frozenset[str]) -> None:
+        self._single = paths
+        self._below = tuple(path for path in paths if path.endswith("/") and path != "/")
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._single or path.startswith(self._below)
+
+
 class RateLimit:
     """Limits how often one token, or without one an address, may read and write.
 
@@ -108,6 +119,8 @@ class RateLimit:
         In the long run.
     read_burst, write_burst
         At once; by default what comes together in two seconds of reading and in ten seconds of writing.
+    free_paths
+        What is not counted: a path, or all below one that ends in ``/``, as the files of a page that come from memory.
     clock
         Seconds, never going back.
     """
@@ -120,15 +133,17 @@ class RateLimit:
         writes_per_minute: float,
         read_burst: float | None = None,
         write_burst: float | None = None,
+        free_paths: frozenset[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
+        self._free = _Paths(free_paths)
         self._reads = Buckets(reads_per_second, read_burst or max(1.0, 2 * reads_per_second), clock)
         self._writes = Buckets(writes_per_minute / 60, write_burst or max(1.0, writes_per_minute / 6), clock)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["path"] not in self._free:
             identity: Identity | None = (scope.get("state") or {}).get("identity")
             key = ("address", _address(scope)) if identity is None else ("token", identity.name)
             wait = (self._reads if scope["method"] in _READS else self._writes).take(key)
@@ -166,22 +181,18 @@ class Authentication:
         wrong_per_minute: float = _WRONG_A_MINUTE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._app, self._tokens, self._open = app, tokens, open_paths
-        self._below = tuple(path for path in open_paths if path.endswith("/") and path != "/")
+        self._app, self._tokens, self._open = app, tokens, _Paths(open_paths)
         self._wrong = Buckets(wrong_per_minute / 60, max(1.0, wrong_per_minute), clock)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on with its caller, or refuse it."""
-        if scope["type"] == "http" and not self._is_open(scope["path"]):
+        if scope["type"] == "http" and scope["path"] not in self._open:
             found = self._identify(scope)
             if isinstance(found, Problem):
                 await _refuse(found, scope, receive, send)
                 return
             scope["state"] = {**(scope.get("state") or {}), "identity": found}
         await self._app(scope, receive, send)
-
-    def _is_open(self, path: str) -> bool:
-        return path in self._open or path.startswith(self._below)
 
     def _identify(self, scope: Connection) -> Identity | Problem:
         raw = _bearer(Headers(scope=scope))

@@ -354,6 +354,13 @@ def test_a_token_that_is_called_like_an_address_shares_nothing_with_it(tokens, c
     assert statuses(app, 1, headers=bearer(raw)) == [200]
 
 
+def test_what_is_free_is_never_refused_and_takes_nothing_from_the_rest(tokens, clock):
+    app = limited(clock, tokens, read_burst=1, free_paths=frozenset({"/api/health"}))
+
+    assert statuses(app, 50, path="/api/health", address="10.0.0.1") == [200] * 50
+    assert statuses(app, 2, headers=bearer(tokens.read), address="10.0.0.1") == [200, 429]
+
+
 @pytest.mark.parametrize(("reads", "writes"), [(0, 1), (1, 0), (-1, 1), (float("nan"), 1)])
 def test_a_rate_of_nothing_is_refused(reads, writes):
     with pytest.raises(UsageError, match="expected above 0"):

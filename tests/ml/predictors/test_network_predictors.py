@@ -171,12 +171,12 @@ def test_the_bound_follows_the_rounding_of_the_original():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_both_precisions_are_the_network(family, dataset, positions, monkeypatch):
     """What the export is compared with: double precision really is, and nothing of it stays behind."""
-    import keras
-
     told = {}
     scores = network_training.Trained.scores
 
     def spy(trained, rows, precision):
+        import keras  # the fit has loaded it, and set it up before
+
         told[precision] = scores(trained, rows, precision)
         assert keras.config.floatx() == keras.config.dtype_policy().name == "float32"
         return told[precision]
