@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.errors import UsageError
 from bot.live.following import tell_home
 from bot.model_rows import gate_verdict, headline
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from bot.home import Home
@@ -21,7 +22,11 @@ __all__ = ["Decided", "GateRefused", "promote_by_hand", "rollback_by_hand"]
 
 
 class GateRefused(UsageError):
-    """The gate did not pass this version when it was trained, and nobody insisted."""
+    """The gate did not pass this version when it was trained, and nobody insisted; ``verdict`` is what it said."""
+
+    def __init__(self, model: StrategyModel, verdict: str) -> None:
+        super().__init__(f"{model} did not pass the gate: {verdict}")
+        self.verdict = verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,23 +52,31 @@ class Decided:
 
 
 def promote_by_hand(
-    home: Home, registry: PredictionModelRegistry, model: StrategyModel, *, at: datetime, reason: str, force: bool
+    home: Home,
+    registry: PredictionModelRegistry,
+    model: StrategyModel,
+    *,
+    at: datetime,
+    reason: str,
+    force: bool,
+    figures: Mapping[str, Any] | None = None,
 ) -> Decided:
-    """Make a version the champion.
+    """Make a version the champion; ``figures`` go into the ledger, by default those that stand first on its card.
 
     Raises
     ------
     GateRefused
-        When the gate did not pass it and ``force`` is false; the message is what the gate said.
+        When the gate did not pass it and ``force`` is false.
     RegistryError
         As ``PredictionModelRegistry.promote``.
     """
     allowed, verdict = gate_verdict(model)
     changed = model.status != "champion"
     if changed and not allowed and not force:
-        raise GateRefused(f"{model} did not pass the gate: {verdict}")
+        raise GateRefused(model, verdict)
     before = registry.champion_version(model.key)
-    evidence = {"by_hand": True, "forced": not allowed, "gate_reason": verdict, **headline(model)}
+    told = headline(model) if figures is None else figures
+    evidence = {"by_hand": True, "forced": not allowed, "gate_reason": verdict, **told}
     done = registry.promote(model.key, model.version_id, at=at, reason=reason, evidence=evidence)
     if changed:
         tell_home(home, model.key, model.version_id, reason)

@@ -12,7 +12,8 @@ from bot.cli.options import HomeOption, JsonOption, TimeframeOption
 from bot.cli.output import Report, progress
 from bot.errors import UsageError
 from bot.home import Home
-from bot.model_rows import gate_verdict, model_row
+from bot.model_rows import model_row
+from bot.model_selection import runnable_registry
 from registry.errors import ModelNotFound
 from registry.names import ModelKey, parse_reference
 
@@ -62,7 +63,7 @@ def create(
     check_method(method)
     _check_name(name)
     given = None if weights is None else _numbers(weights)
-    registry = _registry(Home.resolve(home))
+    registry = runnable_registry(Home.resolve(home).models)
     chosen = [_member(registry, symbol, timeframe, word) for word in _words(members)]
     predictor = EnsemblePredictor(chosen, given, method)
     at = datetime.now(UTC)
@@ -135,7 +136,7 @@ def retest(
     from ml.ensembles.judging import compare
     from ml.ensembles.predictor import judge_members
 
-    registry = _registry(Home.resolve(home))
+    registry = runnable_registry(Home.resolve(home).models)
     model = _ensemble(registry, symbol, timeframe, version, name, default="champion")
     opened = open_ensemble(model)
     given = opened.pool.weights if _document(model)["given_weights"] is not None else None
@@ -176,38 +177,38 @@ def activate(
     as_json: JsonOption = False,
 ) -> None:
     """Make an ensemble the champion of its type, if it beats the baselines and its best member; else it needs --force."""
+    from bot.promotion import GateRefused, promote_by_hand
     from ml.ensembles.bundle import open_ensemble
 
-    registry = _registry(Home.resolve(home))
+    place = Home.resolve(home)
+    registry = runnable_registry(place.models)
     model = _ensemble(registry, symbol, timeframe, version, name, default="newest")
     open_ensemble(model)  # a champion whose members are gone would answer nothing
-    allowed, verdict = gate_verdict(model)
-    already = model.status == "champion"
-    if not allowed and not force and not already:
-        raise UsageError(
-            f"{model} is not activated: {verdict}. To activate it all the same: "
-            f"bot ensemble activate {model.symbol} --timeframe {model.timeframe} --version {model.version_id} --force"
+    try:
+        done = promote_by_hand(
+            place, registry, model, at=datetime.now(UTC), reason=reason, force=force, figures=_versus(model)
         )
-    before = registry.champion_version(model.key)
-    evidence = {"by_hand": True, "forced": not allowed, "gate_reason": verdict, **_versus(model)}
-    done = registry.promote(model.key, model.version_id, at=datetime.now(UTC), reason=reason, evidence=evidence)
+    except GateRefused as refused:
+        raise UsageError(
+            f"{model} is not activated: {refused.verdict}. To activate it all the same: "
+            f"bot ensemble activate {model.symbol} --timeframe {model.timeframe} --version {model.version_id} --force"
+        ) from None
+    champion, before = done.champion, done.before
     report = Report(as_json=as_json)
-    if already:
-        report.line(f"{done} is the champion already; nothing was changed.")
+    if not done.changed:
+        report.line(f"{champion} is the champion already; nothing was changed.")
     else:
-        report.line(f"{done} is now the champion of {done.timeframe}{f', after {before}' if before else ''}.")
-        if not allowed:
-            report.line(f"WARNING: activated against the verdict, which said: {verdict}")
+        report.line(f"{champion} is now the champion of {champion.timeframe}{f', after {before}' if before else ''}.")
+        if done.against_gate:
+            report.line(f"WARNING: activated against the verdict, which said: {done.against_gate}")
     report.document(
-        {**model_row(done, datetime.now(UTC)), "previous": before, "changed": not already, "forced": not allowed}
+        {
+            **model_row(champion, datetime.now(UTC)),
+            "previous": before,
+            "changed": done.changed,
+            "forced": bool(done.against_gate),
+        }
     )
-
-
-def _registry(home: Home) -> PredictionModelRegistry:
-    from ml.engines import open_bundle
-    from registry.store import PredictionModelRegistry
-
-    return PredictionModelRegistry(home.models, open_bundle)
 
 
 def _member(registry: PredictionModelRegistry, symbol: str, timeframe: str, word: str) -> StrategyModel:
