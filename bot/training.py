@@ -231,10 +231,9 @@ def register(
     StrategyModel, str or None
         The version as it stands afterwards, and the champion that it replaced.
     """
-    from ml.engines import open_bundle
-    from registry.store import PredictionModelRegistry
+    from bot.model_selection import runnable_registry
 
-    registry = PredictionModelRegistry(home.models, open_runner=open_bundle)
+    registry = runnable_registry(home.models)
     bundle = registry.register(key, result.files, at=at)
     return promote_where_allowed(registry, bundle, result.gate.to_dict(), at=at) if promote else (bundle, None)
 

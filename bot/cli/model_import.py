@@ -169,11 +169,10 @@ def _trained_until(folder: ForeignFolder, option: str | None) -> int:
 def _register(
     report: Report, place: Home, key: ModelKey, folder: ForeignFolder, result: TrainingResult, moment: datetime
 ) -> None:
-    from ml.engines import open_bundle
+    from bot.model_selection import runnable_registry
     from ml.training.card import headline
-    from registry.store import PredictionModelRegistry
 
-    bundle = PredictionModelRegistry(place.models, open_runner=open_bundle).register(key, result.files, at=moment)
+    bundle = runnable_registry(place.models).register(key, result.files, at=moment)
     report.table(
         f"{folder.path.name} on bars after its training", ("what", "measured", "beside"),
         headline(result.metrics["out_of_sample"]),

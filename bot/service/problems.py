@@ -25,6 +25,7 @@ from bot.errors import (
     UsageError,
 )
 from bot.service.jobs.records import JobNotFound, TooManyJobs
+from bot.service.views.plain import home_pattern
 from ml.errors import (
     BrokenModel,
     CacheUnavailable,
@@ -206,9 +207,7 @@ def problem_of(error: Exception) -> Problem:
 def without_paths(text: str, home: Path | None) -> str:
     """Return a text in which the home folder is called ``home``, and of other absolute paths the last name is left."""
     if home is not None:
-        for folder in sorted({str(home.absolute()), str(home.resolve())}, key=len, reverse=True):
-            if folder != "/":
-                text = re.sub(rf"(?<![\w.-]){re.escape(folder)}(?![\w.-])", "home", text)
+        text = home_pattern(home).sub("home", text)
     return _ABSOLUTE.sub(lambda found: f".../{found['last']}", text)
 
 

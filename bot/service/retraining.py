@@ -21,13 +21,10 @@ class Wanted:
         Of the job.
     answerable
         Whether an older model answers until then.
-    reason
-        In words.
     """
 
     request: dict[str, Any]
     answerable: bool
-    reason: str
 
 
 def needed_training(
@@ -47,4 +44,4 @@ def needed_training(
         return None
     request = normalised({"symbol": symbol, "timeframe": timeframe, "type": state.model_type, "exchange": exchange})
     check_training(service.home, request)
-    return Wanted(request, state.answerable, state.reason)
+    return Wanted(request, state.answerable)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bot.model_selection import runnable_registry
 from ml.engines import open_bundle
 from registry.listing import model_of
 from registry.names import ModelKey, normalise_symbol, normalise_type, timeframe_ms
 from registry.shelf import Shelf
-from registry.store import PredictionModelRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,8 +75,7 @@ class Versions:
 
     def read(self, key: ModelKey, version: str) -> StrategyModel:
         """Return a version, every byte of it verified; errors are those of `choose`."""
-        registry = PredictionModelRegistry(self._root, open_bundle)
-        return registry.select_bundle(
+        return runnable_registry(self._root).select_bundle(
             symbol=key.symbol, model_type=key.model_type, timeframe=key.timeframe, version=version
         )
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import UsageError
+from bot.model_selection import runnable_registry
 from bot.service.answers import model_answer
 from bot.training import (
     TrainingRequest,
@@ -161,7 +162,7 @@ def train(home: Home, job: Job, tell: Tell) -> dict[str, Any]:
     dict
         ``bot.service.answers.model_answer`` with ``promoted`` and ``reason``.
     """
-    wanted, registry = training_request(job.request), _registry(home)
+    wanted, registry = training_request(job.request), runnable_registry(home.models)
     bundle = _made_before(registry, wanted.key, job)
     if bundle is None:
         bundle = _made_now(home, wanted, job, tell)
@@ -196,7 +197,8 @@ def generate(home: Home, job: Job, tell: Tell) -> dict[str, Any]:
         training = replace(job, request={**request, "type": state.model_type})
         if (
             not state.usable
-            or _made_before(_registry(home), training_request(training.request).key, training) is not None
+            or _made_before(runnable_registry(home.models), training_request(training.request).key, training)
+            is not None
         ):
             made = train(home, training, lambda fraction, text: tell(0.95 * fraction, text))
             if not made["promoted"]:
@@ -206,13 +208,6 @@ def generate(home: Home, job: Job, tell: Tell) -> dict[str, Any]:
                 )
     tell(0.95, "prediction")
     return forecaster.forecast(*names, version, exchange).document
-
-
-def _registry(home: Home) -> PredictionModelRegistry:
-    from ml.engines import open_bundle
-    from registry.store import PredictionModelRegistry
-
-    return PredictionModelRegistry(home.models, open_runner=open_bundle)
 
 
 def _made_now(home: Home, wanted: TrainingRequest, job: Job, tell: Tell) -> StrategyModel:

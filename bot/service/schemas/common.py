@@ -8,7 +8,6 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "ERRORS",
     "Answer",
     "ExchangeQuery",
     "ExchangeText",
@@ -144,7 +143,3 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in sorted({*_ALWAYS, *statuses})
     }
-
-
-ERRORS = errors()
-"""Errors that any request may meet."""

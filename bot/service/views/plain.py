@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from bot.home import Home
 
-__all__ = ["NotHere", "iso", "not_here", "plain", "without_paths"]
+__all__ = ["NotHere", "home_pattern", "iso", "not_here", "plain", "without_paths"]
 
 _HOME = "home"
 _MS = "_ms"
@@ -66,29 +67,38 @@ def plain(value: Any, home: Home | None = None, *, times: bool = False) -> Any:
     times
         Turn every ``NAME_ms`` that holds milliseconds into ``NAME_at`` in ISO 8601.
     """
-    return _plain(value, () if home is None else _prefixes(home), times)
+    return _plain(value, None if home is None else home_pattern(home.root), times)
 
 
 def without_paths(text: str, home: Home) -> str:
     """Return a text in which the folder of the home is called ``home``, in one line."""
-    return _hide(" ".join(text.split()), _prefixes(home))
+    return home_pattern(home.root).sub(_HOME, " ".join(text.split()))
 
 
-def _plain(value: Any, prefixes: tuple[str, ...], times: bool) -> Any:
+def home_pattern(root: Path) -> re.Pattern[str]:
+    """Return what finds the folder of a home in a text, as it was given and resolved; not a longer name that begins so."""
+    spelled = sorted({str(root.absolute()), str(root.resolve())} - {"/"}, key=len, reverse=True)
+    found = "|".join(map(re.escape, spelled))
+    return re.compile(rf"(?<![\w.-])(?:{found})(?![\w.-])" if found else r"(?!)")
+
+
+def _plain(value: Any, folder: re.Pattern[str] | None, times: bool) -> Any:
     if isinstance(value, dict):
         return {
             f"{name.removesuffix(_MS)}_at" if times and _is_time(name, item) else str(name): (
-                _moment(item) if times and _is_time(name, item) else _plain(item, prefixes, times)
+                _moment(item) if times and _is_time(name, item) else _plain(item, folder, times)
             )
             for name, item in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_plain(item, prefixes, times) for item in value]
+        return [_plain(item, folder, times) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):
         return iso(value)
-    return _hide(str(value), prefixes) if isinstance(value, (str, Path)) else value
+    if isinstance(value, (str, Path)):
+        return str(value) if folder is None else folder.sub(_HOME, str(value))
+    return value
 
 
 def _is_time(name: Any, value: Any) -> bool:
@@ -97,16 +107,3 @@ def _is_time(name: Any, value: Any) -> bool:
 
 def _moment(value: int | None) -> str | None:
     return None if value is None else format_ms(value)
-
-
-def _prefixes(home: Home) -> tuple[str, ...]:
-    """Return how the home's folder may be spelled in a text, the longest first."""
-    spelled = {str(home.root), str(home.root.resolve())}
-    return tuple(sorted((each for each in spelled if len(each) > 1), key=len, reverse=True))
-
-
-def _hide(text: str, prefixes: tuple[str, ...]) -> str:
-    for prefix in prefixes:
-        if prefix in text:
-            text = text.replace(prefix, _HOME)
-    return text

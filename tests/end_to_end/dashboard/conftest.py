@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import chart_pages
 import httpx
 import pytest
 
@@ -231,6 +232,20 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Where the charts alone are served."""
+    with chart_pages.served() as url:
+        yield url
+
+
+@pytest.fixture
+def drawing(chromium: Any, address: str) -> Iterator[chart_pages.Drawing]:
+    """A page of charts alone."""
+    with chart_pages.opened(chromium, address + "/") as page:
+        yield page
 
 
 @pytest.fixture

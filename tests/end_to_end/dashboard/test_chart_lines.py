@@ -5,27 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from chart_pages import Drawing, opened, served
+from chart_pages import Drawing
 
 HOUR = 3_600_000
 START = 1_705_276_800_000  # 2024-01-15 00:00 UTC
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served() as url:
-        yield url
-
-
-@pytest.fixture
-def drawing(chromium, address) -> Iterator[Drawing]:
-    with opened(chromium, address + "/") as page:
-        yield page
 
 
 def axis(drawing: Drawing) -> Any:

@@ -12,22 +12,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from chart_pages import Drawing, opened, served
+from chart_pages import Drawing, opened
 
 HOUR = 3_600_000
 START = 1_705_276_800_000  # 2024-01-15 00:00 UTC
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served() as url:
-        yield url
-
-
-@pytest.fixture
-def drawing(chromium, address) -> Iterator[Drawing]:
-    with opened(chromium, address + "/") as page:
-        yield page
 
 
 @pytest.fixture

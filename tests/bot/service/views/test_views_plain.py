@@ -40,3 +40,8 @@ def test_moments_are_told_in_utc():
 def test_a_name_that_is_none_is_cut():
     assert str(not_here("bot", "b" * 100, [])) == f"no bot '{'b' * 80}...' in this home; there are none"
     assert str(not_here("bot", "x", ["a", "b", "c"], most=2)) == "no bot 'x' in this home; known: a, b"
+
+
+def test_a_longer_name_is_not_the_home(tmp_path):
+    home = Home(tmp_path / "var")
+    assert plain([f"{home.root}iant/x", f"{home.root}/x"], home) == [f"{home.root}iant/x", "home/x"]
