@@ -39,26 +39,28 @@ def choose(shelf: Shelf, standing: Standing, key: ModelKey, version: str | None)
     """
     named = standing.versions.get(version or "")
     if named is not None and named.timeframe == key.timeframe and not shelf.is_pending(named):
-        return named  # the usual case, whose cost does not grow with the number of versions
-    states = shelf.visible(standing, key.timeframe)
+        return named  # as below, no cost grows with the number of versions where there is an answer
     if version in (None, "latest"):
         shelf.check_link(key.timeframe)
         champion = standing.champions.get(key.timeframe)
-        if champion is None:
-            kept = [state for state in states if state.status not in _ASIDE] or states
-            newest = kept[-1].version
-            raise NoChampion(
-                f"{key}: none of its {len(states)} version(s) is promoted{_last_end(states)} (newest: {newest}); use "
-                f"{shelf.name}@newest to run it all the same, or "
-                f"'bot models promote {shelf.symbol} {shelf.model_type} {newest}'"
-            )
-        return standing.versions[champion]
+        if champion is not None:
+            return standing.versions[champion]
+    elif version == "newest":
+        last_first = reversed(standing.of(key.timeframe))
+        kept = (state for state in last_first if state.status not in _ASIDE and not shelf.is_pending(state))
+        if (newest := next(kept, None)) is not None:
+            return newest
+    states = shelf.visible(standing, key.timeframe)
+    if version in (None, "latest"):
+        last = ([state for state in states if state.status not in _ASIDE] or states)[-1].version
+        raise NoChampion(
+            f"{key}: none of its {len(states)} version(s) is promoted{_last_end(states)} (newest: {last}); use "
+            f"{shelf.name}@newest to run it all the same, or "
+            f"'bot models promote {shelf.symbol} {shelf.model_type} {last}'"
+        )
     if version == "newest":
-        kept = [state for state in states if state.status not in _ASIDE]
-        if not kept:
-            aside = " or ".join(sorted({state.status for state in states}))
-            raise ModelNotFound(f"{key}: all of its {len(states)} version(s) are {aside}; name one of them")
-        return kept[-1]
+        aside = " or ".join(sorted({state.status for state in states}))
+        raise ModelNotFound(f"{key}: all of its {len(states)} version(s) are {aside}; name one of them")
     return by_prefix(states, str(version), str(key), shelf.visible(standing))
 
 

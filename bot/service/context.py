@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from bot.market.store import CandleStore
 from bot.service.access import TokenStore
-from bot.service.encoding import EncodedForecasts
+from bot.service.candle_memory import CandleMemory
 from bot.service.forecasts import Forecaster
 from bot.service.jobs.keeper import JobKeeper
 from bot.service.views.system import Metrics
@@ -65,11 +66,11 @@ class Service:
     tokens: TokenStore
     state: StateDatabase
     jobs: JobKeeper
+    candles: CandleMemory
     forecaster: Forecaster
     metrics: Metrics
     now_ms: Callable[[], int]
     ending: Event = field(default_factory=Event)
-    encoded: EncodedForecasts = field(default_factory=EncodedForecasts)
 
 
 @contextmanager
@@ -88,8 +89,9 @@ def open_service(home: Home, settings: Settings, now_ms: Callable[[], int] = wal
         jobs = JobKeeper(home, state, WORKS, processes=settings.processes)
         jobs.start()
         try:
-            forecaster = Forecaster(home, PredictionCache(home.predictions_db))
-            yield Service(home, settings, tokens, state, jobs, forecaster, Metrics(), now_ms)
+            candles = CandleMemory(CandleStore(home.candles))
+            forecaster = Forecaster(home, PredictionCache(home.predictions_db), candles=candles)
+            yield Service(home, settings, tokens, state, jobs, candles, forecaster, Metrics(), now_ms)
         finally:
             jobs.stop(5.0)
 

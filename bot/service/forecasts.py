@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from bot.market.side_series import attach_for
 from bot.market.store import CandleStore
 from bot.prediction_document import prediction_document
+from bot.service.candle_memory import CandleMemory
 from bot.service.forecast_answer import RememberedForecast
-from bot.service.newest_candles import NewestCandles
 from bot.service.single_flight import SingleFlight
 from bot.service.usability import Usability, answers, refused_lately
 from bot.service.versions import DEFAULT_TYPE, Versions
@@ -33,31 +33,16 @@ if TYPE_CHECKING:
 
     from bot.home import Home
     from bot.market.store import StoredSeries
+    from bot.service.forecast_answer import Forecast
     from ml.cache import PredictionCache
     from ml.engine import PredictionEngine
     from registry.model import StrategyModel
     from registry.promotion import VersionState
 
-__all__ = ["Forecast", "Forecaster", "forecast_document"]
+__all__ = ["Forecaster", "forecast_document"]
 
 _MOST_REMEMBERED = 256
-_MOST_STEPS = 12_000  # of all that is remembered: about 12 MB
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """An answer.
-
-    Attributes
-    ----------
-    document : dict
-        Plain JSON, as of the moment of asking; the caller's own.
-    key : str
-        Names bundle and candles: equal keys mean equal documents, but for their ages.
-    """
-
-    document: dict[str, Any]
-    key: str
+_MOST_BYTES = 8 << 20  # of the steps of all that is remembered
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +64,8 @@ class Forecaster:
         The home folder; nothing is written to it but the cache.
     cache
         Where engines keep predictions; None for nowhere.
+    candles
+        Candles of the home that are in memory; its own unless given.
     engines
         Versions that stay open, the least recently used go.
     clock
@@ -91,14 +78,20 @@ class Forecaster:
     """
 
     def __init__(
-        self, home: Home, cache: PredictionCache | None, *, engines: int = 8, clock: Callable[[], int] = wall_ms
+        self,
+        home: Home,
+        cache: PredictionCache | None,
+        *,
+        candles: CandleMemory | None = None,
+        engines: int = 8,
+        clock: Callable[[], int] = wall_ms,
     ) -> None:
         self._home = home
         self._versions = Versions(home.models)
         self._cache = cache
         self._most_engines = engines
         self._clock = clock
-        self._candles = NewestCandles(CandleStore(home.candles))
+        self._candles = CandleMemory(CandleStore(home.candles)) if candles is None else candles
         self._once = SingleFlight()
         self._guard = threading.Lock()
         self._engines: OrderedDict[tuple[ModelKey, str, str], _Opened] = OrderedDict()
@@ -153,7 +146,7 @@ class Forecaster:
             found = self._once.run(name, lambda: self._recall(name) or self._compute(opened, series, name))
         with self._guard:
             self.answered += 1
-        return Forecast(found.told(self._clock()), name)
+        return found.told(name, self._clock())
 
     def usable(
         self,
@@ -247,7 +240,7 @@ class Forecaster:
         found = RememberedForecast.of(said, opened.model)
         with self._guard:
             self.computed += 1
-            if found.document["status"] != "error":  # which the next attempt may not meet
+            if found.head["status"] != "error":  # which the next attempt may not meet
                 self._remember((str(opened.model), series.exchange), name, found)
         return found
 
@@ -255,12 +248,12 @@ class Forecaster:
         """Keep an answer in place of the one that the same model gave of an earlier candle, which nobody asks for again."""
         self._answers.pop(self._newest.get(of, ""), None)
         self._newest[of], self._answers[name] = name, found
-        while len(self._answers) > _MOST_REMEMBERED or self._steps() > _MOST_STEPS:
+        while len(self._answers) > _MOST_REMEMBERED or self._bytes() > _MOST_BYTES:
             gone, _ = self._answers.popitem(last=False)
             self._newest = {model: kept for model, kept in self._newest.items() if kept != gone}
 
-    def _steps(self) -> int:
-        return sum(len(answer.document["predictions"]) for answer in self._answers.values())
+    def _bytes(self) -> int:
+        return sum(len(answer.steps) for answer in self._answers.values())
 
 
 def forecast_document(

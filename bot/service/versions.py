@@ -8,6 +8,7 @@ from bot.model_selection import runnable_registry
 from ml.engines import open_bundle
 from registry.listing import model_of
 from registry.names import ModelKey, normalise_symbol, normalise_type, timeframe_ms
+from registry.selection import choose
 from registry.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -65,11 +66,12 @@ class Versions:
         shelf = self._shelf(name, kind)
         if shelf is not None:
             standing = shelf.standing()
-            wanted = standing.champions.get(length, "") if version == "latest" else version
-            state = standing.versions.get(wanted)
-            if state is not None and state.timeframe == length and not shelf.is_pending(state):
-                return key, state
-        model = self.read(key, version)  # what is rarer, and what is wrong, the registry says in its own words
+            champion = standing.versions.get(standing.champions.get(length, ""))
+            if version == "latest" and champion is not None and not shelf.is_pending(champion):
+                return key, champion
+            if not all(shelf.is_pending(state) for state in standing.of(length)):
+                return key, choose(shelf, standing, key, version)
+        model = self.read(key, version)  # what is not there, the registry says in its own words
         shelf = self._shelf(name, kind) or Shelf(self._root, name, kind)
         return key, shelf.standing().versions[model.version_id]
 

@@ -112,16 +112,30 @@ class PathBundle:
         threads
             No bit depends on them.
         """
+        paths = self.model.paths(candles, positions, length, threads)
+        return self.summarise_paths(paths, candles.close[positions], chosen)
+
+    def summarise_paths(self, paths: Floats, start: Floats, chosen: Integers) -> Floats:
+        """Return what `summarise` does of paths that are there already.
+
+        Parameters
+        ----------
+        paths
+            As ``PathModel.paths`` returns them.
+        start : float64 array, shape (n,)
+            Closes of the starting bars.
+        chosen
+            As of `summarise`.
+        """
         from ml.kernels.path_summary import summarise
 
-        paths = self.model.paths(candles, positions, length, threads)
         if paths.ndim == 2:
             closes = highs = lows = np.ascontiguousarray(paths)
         else:
             highs, lows, closes = (np.ascontiguousarray(paths[:, :, part]) for part in (1, 2, 3))
         out = np.empty((len(paths), len(chosen) + 4))
-        start = np.ascontiguousarray(candles.close[positions])
-        summarise(closes, highs, lows, start, chosen, min(self.publisher.trusted_steps, length), out)
+        trusted = min(self.publisher.trusted_steps, paths.shape[1])
+        summarise(closes, highs, lows, np.ascontiguousarray(start), chosen, trusted, out)
         return out
 
     def predictions(self, candles: Candles, positions: Integers, rows: Rows, threads: int = 1) -> Floats:

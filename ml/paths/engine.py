@@ -201,7 +201,7 @@ class PathEngine(PredictionEngine):
         sigma, long = self._paths.volatilities(self._paths.pipeline.latest(candles).rows)
         low, high = self._paths.publisher.bands.apply(closes[None], sigma, long)
         every = np.arange(1, self.steps + 1)
-        returns = self._paths.summarise(candles, np.array([len(candles) - 1]), every, self.steps, 1)[0, : self.steps]
+        returns = self._paths.summarise_paths(found[None], np.array([close]), every)[0, : self.steps]
         p_up = self._paths.publisher.probabilities(returns, np.full(self.steps, sigma[0]), every)
         return Path(
             open_ms=open_ms,

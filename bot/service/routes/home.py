@@ -38,7 +38,10 @@ def candles(
     """Return stored candles; where there are more than ``points``, groups of neighbours as one candle each."""
     from bot.service.views.candles import candles
 
-    return CandleTable(**candles(service.home, symbol, timeframe, exchange, start=start, end=end, points=points))
+    span = {"start": start, "end": end}
+    return CandleTable(
+        **candles(service.home, symbol, timeframe, exchange, **span, points=points, known=service.candles)
+    )
 
 
 @router.get("/series", tags=["market"], summary="Stored series", responses=errors())

@@ -59,8 +59,8 @@ def get_predictions(
             if not wanted.answerable:
                 return JSONResponse(told(service, job), 202, {"Location": f"/api/jobs/{job.id}"})
     found = service.forecaster.forecast(symbol, timeframe, type, version, exchange)
-    document = {**found.document, "retraining": job is not None, "job_id": None if job is None else job.id}
-    return Response(service.encoded.encode(found.key, document), media_type="application/json")
+    body = found.json(retraining=job is not None, job_id=None if job is None else job.id)
+    return Response(body, media_type="application/json")
 
 
 @router.post(

@@ -22,7 +22,7 @@ class CandleTable(Answer):
     timeframe: str
     exchange: str
     group: int = Field(ge=1, description="Candles in one entry.")
-    rows: list[list[float | None]] = Field(description="Open time in ms UTC, open, high, low, close, volume.")
+    rows: list[list[int | float | None]] = Field(description="Open time in ms UTC, open, high, low, close, volume.")
 
 
 class CandleSeries(Answer):

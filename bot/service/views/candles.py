@@ -10,6 +10,7 @@ from bot.errors import UsageError
 from bot.market.store import CandleStore
 from bot.market.times import parse_moment
 from bot.service.answers import pair_text
+from bot.service.candle_memory import CandleMemory
 from bot.service.views.plain import plain
 from ml.candles import format_ms
 
@@ -35,6 +36,7 @@ def candles(
     start: str | None = None,
     end: str | None = None,
     points: int = 1_000,
+    known: CandleMemory | None = None,
 ) -> dict[str, Any]:
     """Return the candles of a series, at most ``points`` rows.
 
@@ -52,6 +54,8 @@ def candles(
         First moment, and the first after the last; a date as ``end`` includes its day. UTC unless they say otherwise.
     points
         1 to 5,000.
+    known
+        Candles of the home that are in memory already.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def candles(
     if not 1 <= points <= MOST_POINTS:
         raise UsageError(f"points is {points}: expected 1 to {MOST_POINTS:,}")
     start_ms, end_ms = _moment(start, whole_day=False), _moment(end, whole_day=True)
-    stored = CandleStore(home.candles).read(symbol, timeframe, exchange)
+    stored = (known or CandleMemory(CandleStore(home.candles))).read(symbol, timeframe, exchange)
     part = stored.candles.between(start_ms, end_ms)
     group = group_size(part.open_ms, part.step_ms, points)
     document = {
@@ -121,10 +125,10 @@ def group_size(open_ms: Integers, step_ms: int, points: int) -> int:
     Larger groups never give more rows: each stretch needs fewer, and stretches join where a row becomes longer than the hole
     between them.
     """
-    high = 1
+    low = -(-len(open_ms) // points) - 1  # with so many a row, not even a stretch without holes fits
+    high = low + 1
     while len(group_starts(open_ms, step_ms, high)) > points:
-        high *= 2
-    low = high // 2
+        low, high = high, 2 * high
     while low + 1 < high:
         middle = (low + high) // 2
         if len(group_starts(open_ms, step_ms, middle)) <= points:

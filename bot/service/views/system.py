@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any, Protocol
@@ -57,7 +58,8 @@ def health(home: Home) -> dict[str, Any]:
     return {"ok": not problems, "problems": problems, "time": iso(datetime.now(UTC).replace(microsecond=0))}
 
 
-def version() -> dict[str, Any]:
+@cache  # what runs does not change when something else is installed
+def version() -> Mapping[str, Any]:
     """Return the versions of the program, of Python and of the libraries that are installed."""
     libraries = {}
     for name in _LIBRARIES:

@@ -299,6 +299,17 @@ def test_the_next_champion_answers_at_once(home):
     assert forecaster.forecast("BTCUSDT", "1h").key == first.key
 
 
+def test_the_newest_version_and_a_named_one_are_opened_once(home, monkeypatch):
+    with_basic(home)
+    second = put(home, KEY, bundle_files(seed=4), promote=False, at=datetime(2026, 1, 3, tzinfo=UTC))
+    forecaster = Forecaster(home, None)
+    said = [forecaster.forecast("BTCUSDT", "1h", version=name).document for name in ("newest", second.version_id[:12])]
+    assert [each["model_info"]["version"] for each in said] == [second.version_id] * 2
+    monkeypatch.setattr("registry.model.StrategyModel.verify", lambda _self: pytest.fail("it was verified again"))
+    again = [forecaster.forecast("BTCUSDT", "1h", version=name) for name in ("newest", second.version_id)]
+    assert [ageless(each.document) for each in again] == [ageless(each) for each in said]
+
+
 def test_the_same_bundle_registered_twice_keeps_its_names(home):
     first = with_basic(home)
     second = put(home, KEY, bundle_files(), promote=False, at=datetime(2026, 1, 3, tzinfo=UTC))
@@ -311,8 +322,9 @@ def test_the_same_bundle_registered_twice_keeps_its_names(home):
 def test_what_is_remembered_and_open_is_bounded(home, monkeypatch):
     from bot.service import forecasts
 
-    monkeypatch.setattr(forecasts, "_MOST_STEPS", 2 * STEPS)
     with_path(home, "autoregressive")
+    one_answer = len(Forecaster(home, None).forecast("SYNTH", "1h", "autoregressive").steps)
+    monkeypatch.setattr(forecasts, "_MOST_BYTES", 2 * one_answer + one_answer // 2)
     put(home, path_key("multi_ohlc"), trained("multi_ohlc").files)
     for number, exchange in enumerate(("one", "two")):
         store(home, synthetic_candles(3000, path_drift=0.3, seed=number), exchange=exchange)
@@ -495,17 +507,6 @@ def test_a_model_of_sentiment_reads_its_series_anew(capsys, home):
     second = forecaster.forecast("BTCUSDT", "1h")
     assert second.key != first.key
     assert second.document["predictions"][0]["predicted_close"] == predicted(capsys, home, "BTCUSDT")["price"]
-
-
-def test_only_the_newest_candles_are_kept_in_memory(home):
-    with_path(home, candles=synthetic_candles(9001, path_drift=0.3, seed=8))
-    forecaster = Forecaster(home, None)
-    forecaster.forecast("SYNTH", "1h")
-    (kept,) = forecaster._candles._kept.values()
-    assert len(kept.series.candles) == 4096
-    assert all(column.base is None or column.base.size == 4096 for column in kept.series.candles.columns.values())
-    assert len(forecaster._candles.read("SYNTH", "1h", None, 5000).candles) == 5000
-    assert len(forecaster._candles.read("SYNTH", "1h", None, 10).candles) == 5000
 
 
 def test_two_exchanges_must_be_told_apart(home):
