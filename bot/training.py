@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bot.errors import UsageError
+from bot.errors import BotError, UsageError
 from bot.training_settings import chosen_features, joined_sentiment, span, with_sentiment
 from registry.names import ModelKey
 
@@ -31,8 +32,10 @@ __all__ = [
     "promote_where_allowed",
     "register",
     "searched_trials",
+    "tell_bots",
 ]
 
+_log = logging.getLogger(__name__)
 
 _LEAST_ROWS = 200  # that the first model of a path learns from
 _LEAST_PIECE = 40  # bars of one piece of the walk forward
@@ -224,7 +227,7 @@ def searched_trials(home: Home, request: TrainingRequest) -> int:
 def register(
     home: Home, key: ModelKey, result: TrainingResult, *, at: datetime, promote: bool
 ) -> tuple[StrategyModel, str | None]:
-    """Register the bundle and, where that is wanted and the gate allows it, promote it.
+    """Register the bundle and, where that is wanted, do as `promote_where_allowed` does.
 
     Returns
     -------
@@ -235,15 +238,33 @@ def register(
 
     registry = runnable_registry(home.models)
     bundle = registry.register(key, result.files, at=at)
-    return promote_where_allowed(registry, bundle, result.gate.to_dict(), at=at) if promote else (bundle, None)
+    return promote_where_allowed(home, registry, bundle, result.gate.to_dict(), at=at) if promote else (bundle, None)
 
 
 def promote_where_allowed(
-    registry: PredictionModelRegistry, bundle: StrategyModel, gate: Mapping[str, Any], *, at: datetime
+    home: Home, registry: PredictionModelRegistry, bundle: StrategyModel, gate: Mapping[str, Any], *, at: datetime
 ) -> tuple[StrategyModel, str | None]:
-    """Promote a version whose gate allows it; return it as it stands afterwards, and the champion that it replaced."""
+    """Promote a version whose gate allows it, and tell the running bots that follow its model.
+
+    Returns
+    -------
+    StrategyModel, str or None
+        The version as it stands afterwards, and the champion that it replaced.
+    """
     if not gate["promoted"]:
         return bundle, None
-    before = registry.champion(bundle.key)
+    before = registry.champion_version(bundle.key)
     bundle = registry.promote(bundle.key, bundle.version_id, at=at, reason=gate["reason"], evidence={"gate": gate})
-    return bundle, None if before is None else before.version_id
+    if bundle.version_id != before:
+        tell_bots(home, bundle, gate["reason"])
+    return bundle, before
+
+
+def tell_bots(home: Home, champion: StrategyModel, reason: str) -> None:
+    """Tell the running bots that follow a model who its champion is; where they cannot be told, the log says so."""
+    from bot.live.following import tell_home
+
+    try:
+        tell_home(home, champion.key, champion.version_id, reason)
+    except BotError as error:  # the training is done and the ledger is right: a bot looks by itself when it starts
+        _log.warning("%s is the champion, and running bots were not told of it: %s", champion, error)

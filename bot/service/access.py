@@ -16,6 +16,7 @@ import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["OWNER", "Identity", "Scope", "TokenRow", "TokenStore"]
 
 OWNER = "owner"
-"""Name of the token that the first start makes."""
+"""Name of the token that a start makes where no token may write."""
 
 _VERSION = 1
 _PREFIX = "mlbot_"
@@ -107,13 +108,17 @@ class TokenStore:
         self._known: tuple[tuple[int, ...], tuple[_Stored, ...]] | None = None
 
     def first(self) -> str | None:
-        """Make the token of the owner, who may write, and return it; None where there are tokens already."""
-        if self._read() is not None:
+        """Make the owner's token, which may write, and return it; None where there is one that may write already.
+
+        Where its name is taken it is ``owner-2``, and so on.
+        """
+        if _may_write(self._read() or ()):
             return None
         with self._changing():
-            if self._read() is not None:  # another process was first
+            stored = self._read() or ()
+            if _may_write(stored):  # another process was first
                 return None
-            return self._add((), OWNER, Scope.WRITE)
+            return self._add(stored, _owner_name({one.row.name for one in stored}), Scope.WRITE)
 
     def create(self, name: str, scope: Scope) -> str:
         """Make a token and return it: this is the only time that it can be seen.
@@ -139,7 +144,7 @@ class TokenStore:
         UsageError
             When there is no such token, or it is the last that may write.
         """
-        if self._read() is None:
+        if not self._read():
             raise UsageError(f"there is no token {name!r}: there are none yet")
         with self._changing():
             stored = self._read() or ()
@@ -147,7 +152,7 @@ class TokenStore:
             if len(rest) == len(stored):
                 names = [one.row.name for one in stored]
                 raise UsageError(f"there is no token {name!r}{suggestion(name, names)} (there are: {', '.join(names)})")
-            if not any(one.row.scope.allows(Scope.WRITE) for one in rest):
+            if _may_write(stored) and not _may_write(rest):
                 raise UsageError(f"{name!r} is the last token that may write: create another one first")
             self._write(rest)
 
@@ -268,6 +273,17 @@ class TokenStore:
 
     def _unwritable(self, error: OSError) -> StorageError:
         return StorageError(f"{self.path} cannot be written: {error.strerror or error}")
+
+
+def _may_write(stored: tuple[_Stored, ...]) -> bool:
+    """Return whether any of the tokens may write."""
+    return any(one.row.scope.allows(Scope.WRITE) for one in stored)
+
+
+def _owner_name(taken: set[str]) -> str:
+    """Return the first of ``owner``, ``owner-2``, ``owner-3``, ... that is free."""
+    names = chain((OWNER,), (f"{OWNER}-{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def _signature(found: os.stat_result) -> tuple[int, ...]:

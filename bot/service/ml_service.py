@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from bot.service.forecasts import Forecaster
     from bot.state import StateDatabase
 
-__all__ = ["MOST_BYTES", "MLService", "get_ml_service"]
+__all__ = ["KEPT_PREDICTIONS", "MOST_BYTES", "MLService", "get_ml_service"]
+
+KEPT_PREDICTIONS = 2_000
+"""So many of the newest predictions are kept: one a minute for a day. They share their file with the bots' orders."""
 
 MOST_BYTES = 1_048_576
 """Longest JSON document of a prediction that is kept."""
@@ -177,7 +180,7 @@ class MLService:
     def save_prediction_result(
         self, symbol: str, timeframe: str, prediction_data: Mapping[str, Any], user_id: str
     ) -> str:
-        """Keep a prediction in the state database and return its id.
+        """Keep a prediction in the state database and return its id; of all that were kept the newest 2,000 stay.
 
         Parameters
         ----------
@@ -205,11 +208,14 @@ class MLService:
             )
         text = _json(prediction_data)
         number = str(uuid4())
-        with self._state() as state:
-            state.execute(
-                "INSERT INTO service_predictions (id, symbol, timeframe, user, created, document) VALUES (?, ?, ?, ?, ?, ?)",
+        with self._state() as state, state.transaction():
+            (row,) = state.rows(
+                "INSERT INTO service_predictions (id, symbol, timeframe, user, created, document) VALUES (?, ?, ?, ?, ?, ?) "
+                "RETURNING rowid",
                 (number, name, length, user_id, wall_ms(), text),
             )
+            # only the oldest ever go, so row numbers have no gaps: this counts nothing and reads only what it deletes
+            state.execute("DELETE FROM service_predictions WHERE rowid <= ?", (row["rowid"] - KEPT_PREDICTIONS,))
         return number
 
     def prediction_result(self, prediction_id: str) -> dict[str, Any]:
@@ -218,7 +224,7 @@ class MLService:
         Raises
         ------
         NotHere
-            When there is none of that id.
+            When there is none of that id, or no longer.
         StorageError
             When the state database cannot be read.
         """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bot.service.jobs.records import content_key
+
 if TYPE_CHECKING:
     from bot.service.context import Service
 
@@ -32,6 +34,8 @@ def needed_training(
 ) -> Wanted | None:
     """Return the training that a request for a prediction calls for; None where the champion is usable.
 
+    One that waits or runs already was checked when it was asked for, and is not checked again.
+
     Raises
     ------
     NotEnoughBars, SeriesNotFound
@@ -43,5 +47,6 @@ def needed_training(
     if state.usable and not force:
         return None
     request = normalised({"symbol": symbol, "timeframe": timeframe, "type": state.model_type, "exchange": exchange})
-    check_training(service.home, request)
+    if service.jobs.store.unfinished(content_key("train", request)) is None:
+        check_training(service.home, request)
     return Wanted(request, state.answerable)

@@ -21,6 +21,7 @@ from bot.training import (
     promote_where_allowed,
     register,
     searched_trials,
+    tell_bots,
 )
 from bot.wall_clock import wall_ms
 from ml.errors import NotEnoughBars, TrainingFailed
@@ -145,7 +146,7 @@ def check_training(home: Home, request: Mapping[str, Any]) -> None:
 
 
 def train(home: Home, job: Job, tell: Tell) -> dict[str, Any]:
-    """Train and register a model, promote it where its gate allows it, and return its row.
+    """Train and register a model, promote it where its gate allows it, tell the bots that follow, and return its row.
 
     Parameters
     ----------
@@ -163,14 +164,15 @@ def train(home: Home, job: Job, tell: Tell) -> dict[str, Any]:
         ``bot.service.answers.model_answer`` with ``promoted`` and ``reason``.
     """
     wanted, registry = training_request(job.request), runnable_registry(home.models)
-    bundle = _made_before(registry, wanted.key, job)
-    if bundle is None:
-        bundle = _made_now(home, wanted, job, tell)
+    earlier = _made_before(registry, wanted.key, job)
+    bundle = _made_now(home, wanted, job, tell) if earlier is None else earlier
     promote = bool(job.request.get("promote", True))
     gate: dict[str, Any] = bundle.metrics["gate"]
     if promote and bundle.status == "candidate" and not bundle.promoted:  # else somebody has decided about it already
         tell(0.99, "promotion")
-        bundle, _ = promote_where_allowed(registry, bundle, gate, at=_moment(wall_ms()))
+        bundle, _ = promote_where_allowed(home, registry, bundle, gate, at=_moment(wall_ms()))
+    elif earlier is not None and bundle.status == "champion":  # it may have been cut off before the bots were told
+        tell_bots(home, bundle, gate["reason"])
     held_back = gate["promoted"] and not promote
     reason = f"not promoted, as the request says; the gate says: {gate['reason']}" if held_back else gate["reason"]
     return {**model_answer(bundle), "promoted": bundle.promoted, "reason": reason}

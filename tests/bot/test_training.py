@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from datetime import UTC, datetime
 
 import pytest
+from told_bots import follow, new_champion, told
 
+from bot import state
 from bot.errors import SeriesNotFound, UsageError
 from bot.home import Home
 from bot.market.store import CandleStore
 from bot.market.synth import store_synthetic
-from bot.training import TrainingRequest, bars_needed, prepare_training, register
+from bot.training import TrainingRequest, bars_needed, prepare_training, promote_where_allowed, register
 from bot.version import code_version
 from ml.engines import open_bundle
 from ml.errors import InvalidParameter, NotEnoughBars, UnknownFeature, UnknownPredictor
@@ -100,14 +104,53 @@ def test_what_is_registered_is_promoted_where_it_is_wanted_and_allowed(tmp_path)
     registry = PredictionModelRegistry(home.models, open_runner=open_bundle)
     assert registry.validate() == []
     assert [row.action for row in registry.history(key)] == ["register", "register", "promote", "register", "promote"]
+    assert not home.state_db.exists()  # no bot ever ran here: there is nobody to tell
 
 
-def test_what_the_gate_refuses_stays_a_candidate(tmp_path):
+def test_running_bots_that_follow_are_told_of_each_new_champion_once(tmp_path, monkeypatch, caplog):
+    store_synthetic(CandleStore(tmp_path / "candles"), "SYNTH", bars=6_000, edge=0.2, seed=4)
+    home, key = Home(tmp_path), ModelKey("SYNTH", "basic", "1h")
+    result = prepare_training(home, TrainingRequest("SYNTH", **QUICK)).fit(AT)
+    follow(home, "SYNTH")
+    follow(home, "BTCUSDT", bot="other")
+    register(home, key, result, at=AT, promote=False)
+    assert told(home) == []
+
+    first, _ = register(home, key, result, at=AT, promote=True)
+    expected = [new_champion(first.version_id, "SYNTH", "basic", result.gate.reason)]
+    assert told(home) == expected
+    registry = PredictionModelRegistry(home.models, open_runner=open_bundle)
+    _, replaced = promote_where_allowed(home, registry, first, result.gate.to_dict(), at=AT)
+    assert replaced == first.version_id
+    assert told(home) == expected  # it was the champion already
+
+    monkeypatch.setattr(state.StateDatabase.__init__, "__kwdefaults__", {"busy_seconds": 0.05})
+    holder = sqlite3.connect(home.state_db)
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        with caplog.at_level(logging.WARNING, logger="bot.training"):
+            second, _ = register(home, key, result, at=AT, promote=True)
+    finally:
+        holder.rollback()
+        holder.close()
+    assert second.status == "champion"  # the training is not lost with the message
+    assert f"{second} is the champion, and running bots were not told of it: " in caplog.text
+    assert "locked by another process" in caplog.text
+    assert told(home) == expected
+
+    third, _ = register(home, key, result, at=AT, promote=True)
+    assert told(home) == [*expected, new_champion(third.version_id, "SYNTH", "basic", result.gate.reason)]
+    assert told(home, "other") == []
+
+
+def test_what_the_gate_refuses_stays_a_candidate_and_nobody_is_told(tmp_path):
     store_synthetic(CandleStore(tmp_path / "candles"), "SYNTH", bars=3_000, edge=0.0, seed=5)
     home = Home(tmp_path)
+    follow(home, "SYNTH")
     result = prepare_training(home, TrainingRequest("SYNTH", **QUICK)).fit(AT)
     bundle, replaced = register(home, ModelKey("SYNTH", "basic", "1h"), result, at=AT, promote=True)
     assert (bundle.status, replaced) == ("candidate", None)
+    assert told(home) == []
 
 
 @pytest.mark.parametrize(

@@ -194,10 +194,9 @@ class JobStore:
         """
         text = _plain(dict(request))
         with self._state.transaction():
-            for row in self._state.rows(
-                "SELECT * FROM service_jobs WHERE content_key = ? AND status IN ('queued', 'running')", (key,)
-            ):
-                return _job(row), False
+            found = self.unfinished(key)
+            if found is not None:
+                return found, False
             counts = self.counts()
             unfinished = counts[JobStatus.QUEUED] + counts[JobStatus.RUNNING]
             if unfinished >= most_waiting:
@@ -210,6 +209,12 @@ class JobStore:
                 (str(uuid4()), kind, key, text, owner, now_ms),
             )
             return _job(rows[0]), True
+
+    def unfinished(self, key: str) -> Job | None:
+        """Return the job of a content key that waits or runs; None where none does."""
+        query = "SELECT * FROM service_jobs WHERE content_key = ? AND status IN ('queued', 'running')"
+        rows = self._state.rows(query, (key,))
+        return _job(rows[0]) if rows else None
 
     def get(self, job_id: str) -> Job:
         """Return a job.

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from told_bots import follow, new_champion, told
 
 from bot.cli.main import main
+from bot.home import Home
 from bot.market.store import CandleStore
 from bot.market.synth import store_synthetic
 from ml.candles import Candles
@@ -85,12 +87,24 @@ def test_no_promote_registers_only(home, capsys):
     assert newest.version_id == found["version"]
 
 
-def test_refused_is_no_failure(home, capsys):
+def test_a_bot_that_follows_the_model_is_told_when_it_is_promoted(home, capsys):
+    follow(Home(home), "SYNTH")
+    assert train(home, "--no-promote", "--skip-robustness") == 0
+    assert document(capsys)["gate"]["promoted"] is True
+    assert told(Home(home)) == []
+    assert train(home, "--skip-robustness") == 0
+    found = document(capsys)
+    assert told(Home(home)) == [new_champion(found["version"], "SYNTH", "basic", found["reason"])]
+
+
+def test_refused_is_no_failure_and_no_bot_is_told(home, capsys):
+    follow(Home(home), "SYNTH")
     store_synthetic(CandleStore(home / "candles"), "SYNTH", bars=5_000, edge=0.0, seed=5)
     assert train(home) == 0
     found = document(capsys)
     assert found["promoted"] is False
     assert found["reason"].startswith("refused: ")
+    assert told(Home(home)) == []
     assert train(home, json_too=False) == 0
     text = capsys.readouterr().out
     assert "Refused: " in text

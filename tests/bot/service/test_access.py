@@ -51,6 +51,33 @@ def test_the_first_token_may_write_and_is_made_once(store):
     assert store.list() == (TokenRow("owner", Scope.WRITE, 1_700_000_000_000),)
 
 
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [(("reader",), "owner"), (("reader", "owner"), "owner-2"), (("owner", "owner-2", "owner-4"), "owner-3")],
+)
+def test_where_no_token_may_write_the_owner_gets_one_whatever_else_there_is(store, names, name):
+    readers = [store.create(each, Scope.READ) for each in names]
+
+    raw = store.first()
+
+    assert store.identify(raw) == Identity(name, Scope.WRITE)
+    assert [store.identify(reader) for reader in readers] == [Identity(each, Scope.READ) for each in names]
+    assert [row.name for row in store.list()] == [*names, name]
+    assert store.first() is None
+
+    store.revoke(names[0])
+    assert store.first() is None
+    with pytest.raises(UsageError, match=f"'{name}' is the last token that may write"):
+        store.revoke(name)
+
+
+def test_a_writer_of_any_name_is_enough(store):
+    store.create("mine", Scope.WRITE)
+
+    assert store.first() is None
+    assert [row.name for row in store.list()] == ["mine"]
+
+
 def test_the_disk_holds_digests_only_and_is_closed_to_others(store):
     raws = [store.first(), store.create("reader", Scope.READ)]
     held = store.path.read_text()
@@ -238,6 +265,18 @@ def test_the_last_token_that_may_write_stays(store):
     store.revoke("reader")
     with pytest.raises(UsageError, match="the last token"):
         store.revoke("second")
+
+
+def test_a_reader_goes_where_no_token_may_write_and_the_owner_comes_after_it(store):
+    for name in ("phone", "tablet"):
+        store.create(name, Scope.READ)
+    store.revoke("phone")
+    store.revoke("tablet")
+    assert store.list() == ()
+    with pytest.raises(UsageError, match="there is no token 'phone': there are none yet"):
+        store.revoke("phone")
+
+    assert store.identify(store.first()) == Identity("owner", Scope.WRITE)
 
 
 @pytest.mark.parametrize(

@@ -333,6 +333,56 @@ def test_the_longest_document_is_kept(home):
     assert MLService(home).prediction_result(number)["result"] == data
 
 
+def test_of_predictions_that_were_kept_the_newest_stay_whatever_the_clock_says(home, monkeypatch):
+    monkeypatch.setattr(module, "KEPT_PREDICTIONS", 3)
+    times = iter(range(1_000_000, 0, -1_000))
+    monkeypatch.setattr(module, "wall_ms", lambda: next(times))
+    service = MLService(home)
+
+    def save(price):
+        return service.save_prediction_result("SYNTH", "1h", {"price": price}, "user-123")
+
+    def prices():
+        with sqlite3.connect(home.state_db) as connection:
+            rows = connection.execute("SELECT document FROM service_predictions ORDER BY rowid").fetchall()
+        connection.close()
+        return [json.loads(text)["price"] for (text,) in rows]
+
+    numbers = [save(price) for price in range(3)]
+    assert prices() == [0, 1, 2]
+    numbers += [save(price) for price in range(3, 5)]
+    assert prices() == [2, 3, 4]
+    for number in numbers[:2]:
+        with pytest.raises(NotHere):
+            service.prediction_result(number)
+    assert [service.prediction_result(number)["result"]["price"] for number in numbers[2:]] == [2, 3, 4]
+
+    with sqlite3.connect(home.state_db, isolation_level=None) as connection:
+        connection.execute("VACUUM")  # which may number rows anew
+    connection.close()
+    save(5)
+    assert prices() == [3, 4, 5]
+    monkeypatch.setattr(module, "KEPT_PREDICTIONS", 1)  # as a file that was filled before there was a limit
+    save(6)
+    assert prices() == [6]
+
+
+def test_what_cannot_be_pruned_is_not_saved_either(home, monkeypatch):
+    service = MLService(home)
+    service.save_prediction_result("SYNTH", "1h", {"price": 1.0}, "user-123")
+    with sqlite3.connect(home.state_db) as connection:
+        connection.execute(
+            "CREATE TRIGGER stays BEFORE DELETE ON service_predictions BEGIN SELECT raise(ABORT, 'stays'); END"
+        )
+    connection.close()
+    monkeypatch.setattr(module, "KEPT_PREDICTIONS", 1)
+    with pytest.raises(sqlite3.IntegrityError, match="stays"):
+        service.save_prediction_result("SYNTH", "1h", {"price": 2.0}, "user-123")
+    with sqlite3.connect(home.state_db) as connection:
+        assert connection.execute("SELECT count(*) FROM service_predictions").fetchone() == (1,)
+    connection.close()
+
+
 def test_an_unknown_id_is_told_and_makes_no_file(home):
     with pytest.raises(NotHere, match="no prediction 'abc' in this home"):
         MLService(home).prediction_result("abc")

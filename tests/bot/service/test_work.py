@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+from told_bots import follow, new_champion, told
 
 from bot.errors import SeriesNotFound, UsageError
 from bot.home import Home
@@ -160,6 +161,27 @@ def test_a_job_that_was_cut_off_within_the_registration_is_finished_and_not_trai
     assert registry_of(home).validate() == []
 
 
+def test_bots_that_follow_are_told_of_the_new_champion(home, job):
+    follow(home, "BTCUSDT", "multi_ohlc")
+    answer = work.train(home, job(PATH), silent)
+    assert answer["promoted"] is True
+    assert told(home) == [new_champion(answer["version"], "BTCUSDT", "multi_ohlc", answer["reason"])]
+    work.train(home, job({**PATH, "seed": 1, "promote": False}), silent)
+    assert len(told(home)) == 1
+
+
+def test_a_job_that_was_cut_off_before_it_told_the_bots_tells_them(home, job):
+    follow(home, "BTCUSDT", "multi_ohlc")
+    cut = job(PATH)
+    bundle = work._made_now(home, work.training_request(cut.request), cut, silent)
+    reason = bundle.metrics["gate"]["reason"]
+    registry_of(home).promote(PATH_KEY, bundle.version_id, at=datetime.now(UTC), reason=reason)
+    assert told(home) == []
+    answer = work.train(home, cut, silent)
+    assert told(home) == [new_champion(answer["version"], "BTCUSDT", "multi_ohlc", reason)]
+    assert actions(home) == ["register", "promote"]
+
+
 def test_a_second_run_takes_back_no_decision_of_a_person(home, job):
     cut = job(PATH)
     bundle = work._made_now(home, work.training_request(cut.request), cut, silent)
@@ -215,6 +237,7 @@ def test_a_model_that_is_not_to_be_promoted_is_registered_only(home, job):
 
 def test_a_single_step_family_takes_the_steps_as_its_horizon(tmp_path, home, job):
     store_synthetic(CandleStore(tmp_path / "candles"), "BTCUSDT", bars=3_000, edge=0.0, seed=5)
+    follow(home, "BTCUSDT")
     answer = work.train(home, job({**SINGLE, "n_steps_ahead": 3}), silent)
     bundle = registry_of(home).select_bundle(symbol="BTCUSDT", model_type="basic", timeframe="1h", version="newest")
     figures = json.loads((bundle.path / "metrics.json").read_bytes())["out_of_sample"]
@@ -224,6 +247,7 @@ def test_a_single_step_family_takes_the_steps_as_its_horizon(tmp_path, home, job
     assert answer["performance"]["val_rmse"] == figures["rmse"]
     assert answer["promoted"] is False
     assert answer["reason"].startswith("refused: ")
+    assert told(home) == []
 
 
 def test_what_a_family_does_not_measure_is_null(home, job):

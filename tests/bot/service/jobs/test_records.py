@@ -83,6 +83,22 @@ def test_a_new_job_waits_and_holds_what_was_asked_for(store):
     assert len(job.id) == 36
 
 
+@pytest.mark.parametrize("status", JobStatus)
+def test_the_unfinished_job_of_a_key_is_found_until_it_is_done(store, status):
+    key = content_key("train", {"symbol": "BTCUSDT", "number": 0})
+    assert store.unfinished(key) is None
+    submit(store, 1)  # another key
+    store.take(20)
+
+    job_id = at(store, status)
+
+    found = store.unfinished(key)
+    if status in {"queued", "running"}:
+        assert found == store.get(job_id)
+    else:
+        assert found is None
+
+
 def test_eight_threads_that_ask_for_the_same_get_one_job(home):
     with StateDatabase(home.state_db, busy_seconds=30) as state:
         store = JobStore(state)
