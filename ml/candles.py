@@ -185,6 +185,8 @@ class Candles:
 
         What was asked is cut at the same times: that a candle is missing at the start stays known.
         """
+        if start_ms is None and end_ms is None:
+            return self
         first = 0 if start_ms is None else int(np.searchsorted(self.open_ms, start_ms))
         last = len(self) if end_ms is None else int(np.searchsorted(self.open_ms, end_ms))
         parts: dict[str, Any] = {name: column[first : max(first, last)] for name, column in self.columns.items()}

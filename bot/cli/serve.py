@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ def serve(
 ) -> None:
     """Serve predictions, models and the state of the home until it is interrupted.
 
-    The first start makes a token that may do everything and shows it once; more are made by `bot serve token create`.
+    A start where no token may write, as the first, makes one that may do everything and shows it once; more are made by `bot serve token create`.
     """
     if context.invoked_subcommand is not None:
         return
@@ -86,6 +87,7 @@ def serve(
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         with _ended_by_signals(server, service.ending):
             _announce(Report(as_json=as_json), address, service.tokens)
+            gc.freeze()  # what the start has made stays: to look through it for garbage would halt every request
             server.run(sockets=[listener])
 
 

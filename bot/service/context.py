@@ -96,12 +96,13 @@ def open_service(home: Home, settings: Settings, now_ms: Callable[[], int] = wal
             jobs.stop(5.0)
 
 
-def _service(request: Request) -> Service:
+# both are coroutines because FastAPI takes a plain function to a thread and back
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _caller(request: Request) -> str:
+async def _caller(request: Request) -> str:
     name: str = request.scope["state"]["identity"].name
     return name
 

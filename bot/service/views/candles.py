@@ -125,8 +125,8 @@ def group_size(open_ms: Integers, step_ms: int, points: int) -> int:
     Larger groups never give more rows: each stretch needs fewer, and stretches join where a row becomes longer than the hole
     between them.
     """
-    low = -(-len(open_ms) // points) - 1  # with so many a row, not even a stretch without holes fits
-    high = low + 1
+    high = max(1, -(-len(open_ms) // points))  # with fewer a row, not even a stretch without holes fits
+    low = high - 1
     while len(group_starts(open_ms, step_ms, high)) > points:
         low, high = high, 2 * high
     while low + 1 < high:
@@ -145,8 +145,9 @@ def group_starts(open_ms: Integers, step_ms: int, group: int) -> Integers:
         return np.zeros(0, dtype=np.int64)
     missing = np.diff(open_ms) - step_ms
     breaks = np.concatenate([[0], np.flatnonzero(missing > group * step_ms) + 1])
-    since = np.arange(count) - np.repeat(breaks, np.diff(np.concatenate([breaks, [count]])))
-    starts: Integers = np.flatnonzero(since % group == 0)
+    rows = -(-np.diff(np.concatenate([breaks, [count]])) // group)  # of each stretch
+    number = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)
+    starts: Integers = np.repeat(breaks, rows) + group * number
     return starts
 
 

@@ -110,6 +110,7 @@ def test_a_range_is_half_open_and_a_day_as_its_end_is_whole(home):
 def test_an_empty_range_is_no_error(home):
     document = candles(home, "BTCUSDT", "1h", start="2031-01-01")
     assert (document["bars"], document["rows"], document["first"], document["last"]) == (0, [], None, None)
+    assert document["group"] == 1
 
 
 def test_a_source_without_volume_has_none(tmp_path):
