@@ -54,7 +54,8 @@ def serve(
 ) -> None:
     """Serve predictions, models and the state of the home until it is interrupted.
 
-    A start where no token may write, as the first, makes one that may do everything and shows it once; more are made by `bot serve token create`.
+    A start where no token may write, as the first, makes one that may do everything and shows it once; more are made by
+    `bot serve token create`.
     """
     if context.invoked_subcommand is not None:
         return

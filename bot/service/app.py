@@ -25,7 +25,7 @@ __all__ = ["OPEN_PATHS", "create_app"]
 OPEN_PATHS = frozenset({"/api/health"}) | pages.OPEN_PAGES
 """What is answered without a token."""
 
-_THREADS = 4  # requests that are worked on at once: more contend for two cores, and each holds a connection to the database
+_THREADS = 4  # requests that are worked on at once: more contend for two cores, and each opens the database
 _TITLE = "Machine-learning trading bot"
 _ABOUT = (
     "Predictions, models and the state of a home. Send a token as `Authorization: Bearer TOKEN`; tokens that may only read "

@@ -226,7 +226,7 @@ def _load(home: Home) -> Found:
             said = _clients(server.url, tokens, seconds, pause)
             running = sum(server.get(f"/api/jobs/{job_id}").document["status"] == "running" for job_id in jobs)
             for job_id, writer in zip(reversed(jobs), writers, strict=True):
-                server.ask("DELETE", f"/api/jobs/{job_id}", token=writer)
+                server.ask("POST", f"/api/jobs/{job_id}/cancel", token=writer)
             server.job(jobs[0])
             waits = sorted(said["seconds"])
             p99 = waits[int(len(waits) * 0.99)]

@@ -244,6 +244,24 @@ def test_the_token_is_shown_once_and_stands_nowhere(server):
     assert not [text for text in said if token in text or "mlbot_" in text]
 
 
+def test_where_only_readers_have_tokens_a_start_makes_one_that_may_write(tmp_path):
+    home = tmp_path / "home"
+    code, out, _ = run("token", "create", "owner", "--home", home, "--json")
+    reader = json.loads(out)
+    assert (code, reader["scope"]) == (0, "read")
+    with served(home) as server:
+        assert server.token is not None
+        absent = {"symbol": "BTC_USDT", "timeframe": "1h"}
+        assert server.ask("POST", "/api/models/train", absent, token=reader["token"]).status == 403
+        assert server.post("/api/models/train", absent).status == 404  # it may write; there are no candles
+        listed = json.loads(run("token", "list", "--home", home, "--json")[1])["tokens"]
+        assert [(each["name"], each["scope"]) for each in listed] == [("owner", "read"), ("owner-2", "write")]
+        server.end()
+        server.restart()
+        assert server.get("/api/models").status == 200  # the same token still
+        assert len(json.loads(run("token", "list", "--home", home, "--json")[1])["tokens"]) == 2
+
+
 def test_a_person_is_shown_the_token_and_how_to_use_it(tmp_path):
     process = subprocess.Popen(
         command("--port", "0", "--home", tmp_path / "home"),
@@ -331,7 +349,7 @@ def test_the_commands_of_the_documents_run(running):
     status, answer = curl(running, *given, body, f"http://localhost:{port}/api/models/train?wait=0")
     assert status in {202, 422}, answer
     if status == 202:
-        status, _ = curl(running, "-X", "DELETE", f"http://localhost:{port}/api/jobs/{answer['id']}")
+        status, _ = curl(running, "-X", "POST", f"http://localhost:{port}/api/jobs/{answer['id']}/cancel")
         assert status == 200
     else:
         assert "Insufficient data for training" in answer["detail"]

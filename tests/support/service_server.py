@@ -347,22 +347,31 @@ ENDLESS = "/api/live/events"
 """A stream that ends with the connection: no fuzzer waits for that."""
 
 _FUZZ = """
+hooks = "admitted.py"
 [[operations]]
 include-path = "/api/models/train"
 parameters = {wait = 0}
-checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "409", "422", "503"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 [[operations]]
 include-path = "/api/predictions"
-checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "422", "503"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 [[operations]]
 include-path = "/api/predictions/generate"
-checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "422", "503"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 [[operations]]
 include-path = "/api/candles"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 """
-# what is well-formed may still be too little to train on, or a time that ends before it starts
-_AS_MEANT = "use_after_free"  # a job that was cancelled stays, to be looked at
+# 422 for what the document admits: too few candles to train on, a feature or a parameter that the family has not, a day that
+# is none. What follows keeps it at that.
+_ADMITTED = """
+import schemathesis
+
+@schemathesis.check
+def admitted_data_is_spelled_right(ctx, response, case):
+    if case.meta and case.meta.generation.mode.is_positive and response.status_code == 422:
+        assert response.json()["type"] not in {"/problems/invalid-request", "/problems/invalid-name"}, response.text
+"""
 
 
 @dataclass(frozen=True)
@@ -378,12 +387,13 @@ def fuzz(where: Asked, folder: Path, *words: str, seconds: float = 600.0) -> Fuz
     """Send requests that the service's own document admits, and such that it does not, and check every answer."""
     settings = folder / "schemathesis.toml"
     settings.write_text(_FUZZ)
+    (folder / "admitted.py").write_text(_ADMITTED)
     program = Path(sys.executable).with_name("schemathesis")
     done = subprocess.run(
         [
             program, "--config-file", settings, "--no-color", "run", f"{where.url}/api/openapi.json",
             "--header", f"Authorization: Bearer {where.token}", "--exclude-path", ENDLESS, "--checks", "all",
-            "--exclude-checks", _AS_MEANT, "--request-timeout", "30", *words,
+            "--request-timeout", "30", *words,
         ],
         capture_output=True, text=True, cwd=folder, timeout=seconds, check=False,
         env={**os.environ, "NO_PROXY": "*", "no_proxy": "*", "PYTHONWARNINGS": "ignore"},

@@ -46,9 +46,9 @@ def get_job(service: ServiceNow, job_id: JobId) -> JobAnswer:
     return JobAnswer(**told(service, service.jobs.store.get(job_id)))
 
 
-@router.delete("/{job_id}", summary="Cancel a job", responses=errors(403, 404, 409))
+@router.post("/{job_id}/cancel", summary="Cancel a job", responses=errors(403, 404, 409))
 def cancel_job(service: ServiceNow, job_id: JobId) -> JobAnswer:
-    """Cancel a job: one that runs is ended; what it had registered stays."""
+    """Cancel a job: one that runs is ended; its row and what it had registered stay."""
     if not service.jobs.cancel(job_id):
         job = service.jobs.store.get(job_id)
         raise Problem(409, "It is done already", f"the job is {job.status}: there is nothing to cancel")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = [
+    "WHOLE",
     "Answer",
     "ExchangeQuery",
     "ExchangeText",
@@ -23,6 +24,14 @@ __all__ = [
     "VersionText",
     "errors",
 ]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""For whole numbers in a body: JSON does not tell 7.0 from 7. It stands last, or the document would lose their bounds."""
 
 # patterns are documented only: what breaks them is refused by registry.names, in words
 SymbolText = Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from bot.service.schemas.common import (
+    WHOLE,
     Answer,
     ExchangeText,
     Request,
@@ -65,8 +66,8 @@ class TrainRequest(Request):
     symbol: SymbolText
     timeframe: TimeframeText
     type: TypeText = "multi_ohlc"
-    n_steps_ahead: int | None = Field(
-        default=None, ge=1, le=1_000, description="Candles ahead; the family's by default."
+    n_steps_ahead: Annotated[int, Field(ge=1, le=1_000), WHOLE] | None = Field(
+        default=None, description="Candles ahead; the family's by default."
     )
     days_history: float | None = Field(
         default=30, gt=0, le=36_500, description="Days of the newest candles to learn from; all where null."
@@ -76,7 +77,7 @@ class TrainRequest(Request):
     )
     params: dict[NameText, str | int | float | bool] | None = Field(default=None, max_length=50)
     exchange: ExchangeText | None = None
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] = 0
     promote: bool = Field(default=True, description="Promote it where it beats every baseline.")
 
 

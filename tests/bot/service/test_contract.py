@@ -307,7 +307,7 @@ def test_a_prediction_in_the_background_has_every_field(own, document):
 def test_a_training_returns_the_model_and_the_same_request_meanwhile_is_the_same_job(own, document):
     template = "/api/models/train"
     first = conforms(document, template, "POST", own.post(f"{template}?wait=0", QUICK))
-    second = own.post(f"{template}?wait=0", {**QUICK, "symbol": "btc/usdt", "seed": 0})
+    second = own.post(f"{template}?wait=0", {**QUICK, "symbol": "btc/usdt", "seed": 0.0})
     assert (first.status, second.status) == (202, 202)
     assert first.document["id"] == second.document["id"]
     assert first.headers["location"] == f"/api/jobs/{first.document['id']}"
@@ -354,11 +354,24 @@ def test_a_write_token_trains_what_is_missing_and_renews_what_it_says(own, docum
     job_ids = [asked.document["id"], renewed.document["job_id"]]
     assert {each["id"] for each in own.get("/api/jobs").document} == set(job_ids)
     for job_id in job_ids:
-        assert (
-            conforms(document, "/api/jobs/{job_id}", "DELETE", own.ask("DELETE", f"/api/jobs/{job_id}")).status == 200
-        )
+        cancelled = own.ask("POST", f"/api/jobs/{job_id}/cancel")
+        assert conforms(document, "/api/jobs/{job_id}/cancel", "POST", cancelled).status == 200
         assert own.job(job_id)["status"] == "cancelled"
     assert len(own.get("/api/models").document) == 4
+
+
+def test_a_job_is_cancelled_once_by_a_request_that_has_no_body(own, document):
+    jobs = [own.post("/api/models/train?wait=0", {**QUICK, "seed": seed}).document["id"] for seed in (1, 2)]
+    cancel = "/api/jobs/{job_id}/cancel"
+    for job_id, headers in zip(jobs, ({}, {"Content-Type": "application/json"}), strict=True):
+        answer = own.ask("POST", cancel.format(job_id=job_id), headers=headers)
+        assert conforms(document, cancel, "POST", answer).document["id"] == job_id
+        assert own.job(job_id)["status"] == "cancelled"
+        again = conforms(document, cancel, "POST", own.ask("POST", cancel.format(job_id=job_id)))
+        assert "cancelled" in is_problem(again, 409)["detail"]
+    assert {each["id"] for each in own.get("/api/jobs").document} == set(jobs)  # they stay, to be looked at
+    assert "no job" in is_problem(own.ask("POST", cancel.format(job_id=NOWHERE)), 404)["detail"]
+    is_problem(own.ask("DELETE", f"/api/jobs/{jobs[0]}"), 405)
 
 
 def test_too_few_candles_are_told_with_what_is_needed(own):
@@ -449,6 +462,7 @@ def test_no_name_reaches_the_file_system_unchecked(service, filled, name):
         service.get(f"/api/live/{inside}"),
         service.get(f"/api/live/{inside}/decisions"),
         service.get(f"/api/jobs/{inside}"),
+        service.post(f"/api/jobs/{inside}/cancel", None),
         service.get(f"/api/predictions/{inside}"),
         service.get(
             f"/api/{name.replace(' ', '%20').replace(chr(13), '%0d').replace(chr(10), '%0a')}"
@@ -502,6 +516,7 @@ def test_numbers_out_of_range_are_refused(service, limit):
         ("n_steps_ahead", 1_001),
         ("seed", -1),
         ("seed", 2**31),
+        ("seed", 0.5),
         ("promote", "yes"),
         ("features", "rsi_14"),
         ("features", ["rsi_14"] * 401),
@@ -518,6 +533,21 @@ def test_a_training_that_makes_no_sense_is_refused(service, field, value):
     before = len(service.get("/api/jobs").document)
     is_problem(service.post("/api/models/train?wait=0", {**QUICK, field: value}), 422)
     assert len(service.get("/api/jobs").document) == before
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("n_steps_ahead", 1, 1_000), ("seed", 0, 2**31 - 1)])
+def test_the_document_and_the_service_take_the_same_whole_numbers(service, document, name, least, most):
+    schema = {"$ref": "#/components/schemas/TrainRequest", "components": document["components"]}
+    admits = jsonschema_rs.Draft202012Validator(schema).is_valid
+    for value in (least - 1, least - 1.0, least + 0.5, most + 1, most + 1.0):
+        body = {**BTC, name: value}
+        assert not admits(body)
+        (error,) = is_problem(service.post("/api/models/train", body), 422)["errors"]
+        assert error["loc"] == ["body", name]
+    for value in (least, float(least), most, float(most)):
+        body = {**BTC, "symbol": "SOL_USDT", name: value}
+        assert admits(body)
+        assert "errors" not in is_problem(service.post("/api/models/train", body), 422)  # it has too few candles
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -613,7 +643,7 @@ def test_whoever_leaves_in_the_middle_of_a_stream_leaves_nothing_behind(own):
         until(lambda: not own.service.jobs._listeners)
         until(lambda: not own.server.server_state.connections)
         until(lambda: not own.server.server_state.tasks)
-    assert own.ask("DELETE", f"/api/jobs/{job_id}").status == 200
+    assert own.ask("POST", f"/api/jobs/{job_id}/cancel").status == 200
     assert own_threads() <= threads
 
 

@@ -70,7 +70,7 @@ export function jobRow(first, signal, { watch = true, onDone, onClose } = {}) {
 
   async function cancel() {
     try {
-      place.update(await ask(`/api/jobs/${job.id}`, { method: "DELETE" }));
+      place.update(await ask(`/api/jobs/${job.id}/cancel`, { method: "POST" }));
     } catch (error) {
       place.append(failure(error));
     }
