@@ -137,7 +137,7 @@ _WORDS = {
     421: "The Host header is not this server's.",
     422: "The request makes no sense: a name, a number or a field.",
     429: "Too many requests.",
-    503: "The home folder cannot be read or written now.",
+    503: "The home folder cannot be read or written now, or too many jobs wait.",
 }
 _ALWAYS = (401, 413, 421, 422, 429, 503)
 
