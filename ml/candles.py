@@ -41,7 +41,7 @@ def format_ms(milliseconds: int) -> str:
     """Return ``2024-01-31T09:00:00Z`` (with milliseconds where there are any)."""
     moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
     rest = milliseconds % 1000
-    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{rest:03d}Z" if rest else "Z")
+    return moment.isoformat()[:19] + (f".{rest:03d}Z" if rest else "Z")
 
 
 @dataclass(frozen=True, eq=False)

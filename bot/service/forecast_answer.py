@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bot.model_rows import gate_verdict
 from bot.prediction_document import age_seconds
 from bot.service.answers import model_answer
+from ml.paths.forecast import minutes_between
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from registry.model import StrategyModel
 
 __all__ = ["Forecast", "RememberedForecast"]
-
-_MINUTE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,8 @@ class RememberedForecast:
         """Build it from what ``bot.prediction_document`` returned; a number that is not there is None, never NaN."""
         row = model_answer(model)
         is_path = "predictions" in said
-        steps = said["predictions"] if is_path else [_single_step(said, model)]
         closed_ms = _ms(said["bar"]["close_time"])
+        steps = said["predictions"] if is_path else [_single_step(said, model, closed_ms)]
         status = said["status"] if steps or said["status"] != "ok" else "error"  # a path that broke off has no steps
         if status != "ok":
             steps = []
@@ -108,8 +107,11 @@ class RememberedForecast:
                 "trained_until": said["model"]["trained_until"],
             },
         }
-        told = [_plain(step) | {"minutes_ahead": _minutes(step["timestamp"], closed_ms)} for step in steps]
-        return cls(head, _json(told), closed_ms, _ms(row["trained_at"]))
+        try:
+            encoded = _json(steps)
+        except ValueError:  # some step has a number that is none
+            encoded = _json([_plain(step) for step in steps])
+        return cls(head, encoded, closed_ms, _ms(row["trained_at"]))
 
     def told(self, key: str, now_ms: int) -> Forecast:
         """Return the answer with the ages of this moment."""
@@ -119,12 +121,12 @@ class RememberedForecast:
         return Forecast(key, head, self.steps)
 
 
-def _single_step(said: Mapping[str, Any], model: StrategyModel) -> dict[str, Any]:
+def _single_step(said: Mapping[str, Any], model: StrategyModel, closed_ms: int) -> dict[str, Any]:
     """Return the one step of a model that speaks of its horizon alone."""
     log_return = _number(said["expected_return"])
     step = {
         "step": said["horizon"],
-        "minutes_ahead": None,
+        "minutes_ahead": minutes_between(closed_ms, _ms(said["predicts_until"])),
         "timestamp": said["predicts_until"],
         "predicted_open": None,
         "predicted_high": None,
@@ -155,12 +157,6 @@ def _number(value: float) -> float | None:
 
 def _ms(moment: str) -> int:
     return round(datetime.fromisoformat(moment).timestamp() * 1000)
-
-
-def _minutes(timestamp: str, closed_ms: int) -> float:
-    """Return the minutes from the bar's close, a whole number where it is one."""
-    whole, rest = divmod(_ms(timestamp) - closed_ms, _MINUTE_MS)
-    return whole + rest / _MINUTE_MS if rest else whole
 
 
 def _json(value: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["Path", "PathSummaries"]
+__all__ = ["Path", "PathSummaries", "minutes_between"]
+
+_MINUTE_MS = 60_000
+
+
+def minutes_between(start_ms: int, end_ms: int) -> float:
+    """Return the minutes between two moments, a whole number where it is one."""
+    whole, rest = divmod(end_ms - start_ms, _MINUTE_MS)
+    return whole + rest / _MINUTE_MS if rest else whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,24 +78,25 @@ class Path:
         ``_low``, ``_close``, ``predicted_return`` (simple, from the close of the bar), ``predicted_log_return``,
         ``confidence``, ``low``, ``high``, ``trusted``.
         """
+        columns = (self.close_ms, *self.candles.T, self.returns, self.confidence, self.low, self.high)
         rows = []
-        for i in range(len(self)):
-            opened, high, low, close = (float(price) for price in self.candles[i])
+        for number, values in enumerate(zip(*(column.tolist() for column in columns), strict=True), start=1):
+            close_ms, opened, high, low, close, log_return, confidence, lower, upper = values
             rows.append(
                 {
-                    "step": i + 1,
-                    "minutes_ahead": (int(self.close_ms[i]) - self.start_ms) // 60_000,
-                    "timestamp": format_ms(int(self.close_ms[i])),
+                    "step": number,
+                    "minutes_ahead": minutes_between(self.start_ms, close_ms),
+                    "timestamp": format_ms(close_ms),
                     "predicted_open": opened,
                     "predicted_high": high,
                     "predicted_low": low,
                     "predicted_close": close,
-                    "predicted_return": float(np.expm1(self.returns[i])),
-                    "predicted_log_return": float(self.returns[i]),
-                    "confidence": float(self.confidence[i]),
-                    "low": float(self.low[i]),
-                    "high": float(self.high[i]),
-                    "trusted": i < self.trusted_steps,
+                    "predicted_return": math.expm1(log_return),
+                    "predicted_log_return": log_return,
+                    "confidence": confidence,
+                    "low": lower,
+                    "high": upper,
+                    "trusted": number <= self.trusted_steps,
                 }
             )
         return rows
