@@ -11,7 +11,7 @@ from bot.training_settings import chosen_features, joined_sentiment, span, with_
 from registry.names import ModelKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from bot.home import Home
@@ -33,6 +33,7 @@ __all__ = [
     "register",
     "searched_trials",
     "tell_bots",
+    "usual_features",
 ]
 
 _log = logging.getLogger(__name__)
@@ -197,24 +198,28 @@ def bars_needed(request: TrainingRequest, candles: Candles) -> int:
         Of the series; their columns decide which features there are by default.
     """
     from ml.dataset import VOLATILITY_FEATURE
-    from ml.features.catalogue import default_names
     from ml.features.schema import FeatureSchema
-    from ml.training.path_trainer import path_feature_names
     from ml.training.plan import minimum_bars
     from ml.training.settings import TrainingSettings
 
     timeframe, pieces = candles.timeframe, TrainingSettings().folds + 1
     predictor: Any = request.family(request.parameters)
     parameters = predictor.parameters
-    if predictor.task == "path":
-        names = path_feature_names(predictor.path_kind, timeframe, tuple(parameters["lookback_periods"]))
-        rows = pieces * (_LEAST_ROWS + parameters["n_steps_ahead"])
-    else:
-        names, rows = default_names(timeframe, candles.columns), pieces * _LEAST_PIECE
-    names = chosen_features(request.features, candles) or names
+    rows = pieces * (_LEAST_ROWS + parameters["n_steps_ahead"] if predictor.task == "path" else _LEAST_PIECE)
+    names = chosen_features(request.features, candles) or usual_features(predictor, timeframe, candles.columns)
     schema = FeatureSchema.of(dict.fromkeys((*names, VOLATILITY_FEATURE)), timeframe)
     needed: int = max(minimum_bars(timeframe), rows + schema.window_bars)
     return needed
+
+
+def usual_features(predictor: Any, timeframe: str, columns: Collection[str]) -> tuple[str, ...]:
+    """Return the features that a model learns from where none are chosen, of candles with these columns."""
+    from ml.features.catalogue import default_names
+    from ml.training.path_trainer import path_feature_names
+
+    if predictor.task == "path":
+        return path_feature_names(predictor.path_kind, timeframe, tuple(predictor.parameters["lookback_periods"]))
+    return default_names(timeframe, columns)
 
 
 def searched_trials(home: Home, request: TrainingRequest) -> int:

@@ -171,13 +171,15 @@ class Forecaster:
         InvalidName, UsageError, SeriesNotFound, InvalidBundle, BrokenModel, DataError, StorageError
             As `forecast` does.
         """
+        champion = None
         try:
             key, state = self._versions.choose(symbol, timeframe, model_type)
         except ModelNotFound as error:
             key = ModelKey.of(symbol, model_type or DEFAULT_TYPE, timeframe)
             answerable, reason = False, str(error)
         else:
-            engine = self._opened(key, state).engine
+            opened = self._opened(key, state)
+            champion, engine = opened.model, opened.engine
             answerable, reason = answers(engine, self._series(key, exchange, engine).candles, most_bars)
         futile = self._futile(key, exchange) if reason else ""
         return Usability(
@@ -185,6 +187,7 @@ class Forecaster:
             answerable=answerable,
             model_type=key.model_type,
             reason="; ".join(part for part in (reason, futile) if part),
+            champion=champion,
         )
 
     def _futile(self, key: ModelKey, exchange: str | None) -> str:

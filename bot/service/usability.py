@@ -36,12 +36,15 @@ class Usability:
         Of the champion; of what should be trained, where there is none.
     reason : str
         Why a model should be trained, or why not even that would help; empty where the champion answers.
+    champion : StrategyModel or None
+        What answers, or did until it expired.
     """
 
     usable: bool
     answerable: bool
     model_type: str
     reason: str
+    champion: StrategyModel | None = None
 
 
 def answers(engine: PredictionEngine, candles: Candles, most_bars: int | None = None) -> tuple[bool, str]:

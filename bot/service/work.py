@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
     Tell = Callable[[float, str], None]
 
-__all__ = ["check_training", "generate", "normalised", "train", "training_request"]
+__all__ = ["DEFAULT_BARS", "DEFAULT_DAYS", "check_training", "generate", "normalised", "train", "training_request"]
 
 _TYPE = "multi_ohlc"
-_DAYS = 30.0
-_BARS = 10_000  # where no days are named: a month of hours is too little for anything
+DEFAULT_DAYS = 30.0
+DEFAULT_BARS = 10_000  # where no days are named: a month of hours is too little for anything
 _CHECKED_BARS = 50_000
 _MOST_DAYS = 36_500.0
 _DAY_MS = 86_400_000
@@ -68,6 +68,7 @@ def normalised(request: Mapping[str, Any]) -> dict[str, Any]:
         "symbol": key.symbol,
         "timeframe": key.timeframe,
         "type": key.model_type,
+        "architecture": request.get("architecture"),
         "n_steps_ahead": request.get("n_steps_ahead"),
         **days,
         "features": [features] if isinstance(features, str) else [str(name) for name in features],
@@ -94,9 +95,10 @@ def training_request(request: Mapping[str, Any]) -> TrainingRequest:
     wanted = TrainingRequest(
         symbol=plain["symbol"],
         model_type=plain["type"],
+        architecture=plain["architecture"],
         timeframe=plain["timeframe"],
-        days=_days(plain["days_history"]) if given else _DAYS,
-        least_bars=0 if given else _BARS,
+        days=_days(plain["days_history"]) if given else DEFAULT_DAYS,
+        least_bars=0 if given else DEFAULT_BARS,
         features=plain["features"],
         parameters=plain["params"],
         exchange=plain["exchange"],
@@ -189,6 +191,7 @@ def generate(home: Home, job: Job, tell: Tell) -> dict[str, Any]:
         When there is no model and none is to be trained.
     """
     from bot.service.forecasts import Forecaster
+    from bot.service.retraining import training_for
 
     request = job.request
     names = (request["symbol"], request["timeframe"], request.get("type"))
@@ -196,7 +199,7 @@ def generate(home: Home, job: Job, tell: Tell) -> dict[str, Any]:
     forecaster = Forecaster(home, None)
     if request.get("auto_train", True) and version == "latest":
         state = forecaster.usable(*names, exchange)
-        training = replace(job, request={**request, "type": state.model_type})
+        training = replace(job, request=training_for(state, request))
         if (
             not state.usable
             or _made_before(runnable_registry(home.models), training_request(training.request).key, training)

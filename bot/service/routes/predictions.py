@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from bot.service.answers import pair_text
 from bot.service.context import Caller, ServiceNow
 from bot.service.problems import Problem
-from bot.service.retraining import needed_training
+from bot.service.retraining import needed_training, training_for
 from bot.service.routes.jobs import told
 from bot.service.schemas.common import ExchangeQuery, SymbolQuery, TimeframeQuery, TypeQuery, VersionText, errors
 from bot.service.schemas.jobs import JobAnswer
@@ -76,8 +76,9 @@ def generate(service: ServiceNow, caller: Caller, body: GenerateRequest) -> Pred
         "symbol": normalise_symbol(body.symbol),
         "type": None if body.type is None else normalise_type(body.type),
     }
-    if body.auto_train and not service.forecaster.usable(body.symbol, body.timeframe, body.type).usable:
-        check_training(service.home, {"symbol": body.symbol, "timeframe": body.timeframe, "type": body.type})
+    state = service.forecaster.usable(body.symbol, body.timeframe, body.type) if body.auto_train else None
+    if state is not None and not state.usable:
+        check_training(service.home, training_for(state, {"symbol": body.symbol, "timeframe": body.timeframe}))
     job, _ = service.jobs.submit("generate", request, caller)
     return PredictionStarted(
         prediction_id=job.id, message=f"Prediction started. Check status at /api/predictions/{job.id}"

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from path_models import drifting
-from service_server import local_service, put
-from small_models import AT, KEY, bundle_files
+from service_server import PATH_KEY, local_service, path_files, put
+from small_models import AT, FEATURES, KEY, bundle_files
 
 from bot.home import Home
 from bot.market.store import CandleStore
 from bot.service.jobs.records import JobStatus
+from bot.service.work import training_request
+from bot.training import prepare_training
+from ml.dataset import VOLATILITY_FEATURE
 from ml.engines import open_bundle
+from ml.synthetic import synthetic_candles
 from ml.training import trainer
+from ml.training.settings import TrainingSettings
 from registry.store import PredictionModelRegistry
 
 ABSENT = {"symbol": "ETH_USDT", "timeframe": "1h", "type": "basic"}
 OLDER = {"symbol": "BTC_USDT", "timeframe": "1h", "type": "basic", "force_retrain": "true"}
+SMALL = {"num_boost_round": 30}
 
 
 @pytest.fixture
@@ -88,3 +96,47 @@ def test_a_job_of_other_settings_is_no_reason_to_leave_the_check_out(service, pr
     answer = service.get("/api/predictions", **ABSENT)
     assert answer.document["id"] != asked.document["id"]
     assert len(prepared) == before + 1
+
+
+def test_in_place_of_a_champion_the_same_kind_of_model_is_trained(service):
+    home = service.service.home
+    kept = CandleStore(home.candles).read("BTCUSDT", "1h").candles
+    settings = TrainingSettings(horizon=4, features=FEATURES, parameters=SMALL, folds=3, plots=False, robustness=False)
+    files = trainer.train(kept, KEY, settings, at=AT, code_version="test").files
+    put(PredictionModelRegistry(home.models, open_runner=open_bundle), KEY, files, AT.replace(day=3))
+    answer = service.get("/api/predictions", **OLDER)
+    job = service.service.jobs.store.get(answer.document["job_id"])
+    wanted = training_request(job.request)
+    assert (wanted.key, wanted.horizon, wanted.architecture) == (KEY, 4, None)
+    assert dict(wanted.parameters) == SMALL
+    assert set(wanted.features) == set(FEATURES) | {VOLATILITY_FEATURE}
+    again = prepare_training(home, wanted).fit(AT).files
+    told = [json.loads(each["metadata.json"]) for each in (files, again)]
+    for name in ("architecture", "horizon", "features"):
+        assert told[0][name] == told[1][name]
+    assert told[0]["recipe"]["parameters"] == told[1]["recipe"]["parameters"]
+
+
+@pytest.mark.parametrize("bars", [9_000, 12_000])
+def test_the_history_of_the_next_model_is_no_shorter(service, bars):
+    home = service.service.home
+    candles = synthetic_candles(12_000, edge=0.2, seed=3)
+    CandleStore(home.candles).write(candles, "BTCUSDT", "local")
+    settings = TrainingSettings(features=FEATURES, parameters=SMALL, folds=3, plots=False, robustness=False)
+    files = trainer.train(candles.slice(0, bars), KEY, settings, at=AT, code_version="test").files
+    put(PredictionModelRegistry(home.models, open_runner=open_bundle), KEY, files, AT.replace(day=3))
+    job = service.service.jobs.store.get(service.get("/api/predictions", **OLDER).document["job_id"])
+    learnt = prepare_training(home, training_request(job.request)).prepared.plan.bars
+    assert learnt == max(bars, 10_000)
+
+
+def test_a_path_keeps_its_length(service):
+    home = service.service.home
+    put(PredictionModelRegistry(home.models, open_runner=open_bundle), PATH_KEY, path_files(), AT)
+    query = {**OLDER, "type": "multi_ohlc"}
+    job = service.service.jobs.store.get(service.get("/api/predictions", **query).document["job_id"])
+    again = prepare_training(home, training_request(job.request)).fit(AT).files
+    told = [json.loads(each["metadata.json"]) for each in (path_files(), again)]
+    for name in ("n_steps_ahead", "features"):
+        assert told[0][name] == told[1][name]
+    assert told[0]["recipe"]["parameters"] == told[1]["recipe"]["parameters"]
