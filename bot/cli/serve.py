@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bot.cli.options import HomeOption, JsonOption
+from bot.cli.options import HomeOption, JsonOption, PipelineSettingsOption
 from bot.cli.output import Report
 from bot.errors import BotError, UsageError
 from bot.home import Home
@@ -49,6 +49,7 @@ def serve(
         bool, typer.Option("--allow-remote", help="Listen at an address that other machines reach.")
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Trainings that run at once.")] = 1,
+    settings: PipelineSettingsOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,6 +66,8 @@ def serve(
             f"--host {host} can be reached from other machines: the service speaks plain HTTP, so its tokens could "
             "be read on the way. Put a server with TLS in front of it, or say --allow-remote"
         )
+    if settings is not None and not settings.is_file():
+        raise UsageError(f"--settings {settings}: there is no such file")
     _require_library()
     place = Home.resolve(home)
 
@@ -74,7 +77,7 @@ def serve(
     from bot.service.context import Settings, open_service
 
     listener = _listen(host, port)
-    with listener, open_service(place, Settings(loopback=loopback, processes=jobs)) as service:
+    with listener, open_service(place, Settings(loopback=loopback, processes=jobs, pipeline=settings)) as service:
         config = uvicorn.Config(
             create_app(service),
             log_config=None,

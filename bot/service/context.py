@@ -20,6 +20,7 @@ from bot.wall_clock import wall_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from bot.home import Home
 
@@ -47,6 +48,8 @@ class Settings:
         Wrong tokens of one address that are told so; of more it is told to wait.
     most_bytes
         Of the body of a request.
+    pipeline
+        Settings of the pipeline; None for those that its command would find.
     """
 
     loopback: bool = True
@@ -55,6 +58,7 @@ class Settings:
     writes_per_minute: float = 60.0
     wrong_per_minute: float = 10.0
     most_bytes: int = 65_536
+    pipeline: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)

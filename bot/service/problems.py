@@ -110,6 +110,12 @@ _KINDS: dict[type[Exception], tuple[int, str, str]] = {
     DataError: (500, "The stored candles are faulty", "faulty-data"),
     InvalidCandles: (500, "The stored candles are faulty", "faulty-data"),
 }
+_CLEARER = {
+    "json_invalid": "this is not JSON",
+    "model_attributes_type": "expected a JSON object, sent with Content-Type: application/json",
+    "string_pattern_mismatch": "this is no id: expected 36 of 0-9, a-f and -, as /api/jobs lists them",
+}
+"""What pydantic says of these would help nobody."""
 _PERMANENT = (MissingLibrary,)  # waiting does not help
 # a slash that begins a path: none of a symbol, of a fraction, of an address or of what a caller wrote as ../..
 _ABSOLUTE = re.compile(r"(?<![\w./~-])/(?!/|(?:api|problems)/)(?:[^\s/'\"<>:;,()]+/)+(?P<last>[^\s/'\"<>:;,()]*)")
@@ -253,7 +259,7 @@ def _invalid(error: Exception) -> Problem:
     errors = [
         {
             "loc": [part if isinstance(part, int) else str(part)[:_MOST_CHARACTERS] for part in one["loc"]],
-            "msg": str(one["msg"])[:_MOST_CHARACTERS],
+            "msg": _CLEARER.get(one["type"], str(one["msg"]))[:_MOST_CHARACTERS],
         }
         for one in found[:_MOST_ERRORS]
     ]

@@ -116,6 +116,13 @@ def test_a_host_that_is_no_address_is_refused(tmp_path, host):
     refused(*run("--host", host, "--port", "0", "--home", tmp_path / "home", "--json"), "--host")
 
 
+def test_settings_that_are_not_there_are_refused(tmp_path):
+    found = run("--settings", tmp_path / "none.yaml", "--port", "0", "--home", tmp_path / "home", "--json")
+    refused(*found, "none.yaml", "no such file")
+    assert found[0] == 2
+    assert not (tmp_path / "home").exists()
+
+
 def test_an_address_of_another_machine_cannot_be_listened_at(tmp_path):
     found = run("--host", "192.0.2.1", "--allow-remote", "--port", "0", "--home", tmp_path / "home", "--json")
     refused(*found, "192.0.2.1")

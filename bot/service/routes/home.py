@@ -124,7 +124,7 @@ def pipeline(service: ServiceNow) -> Document:
     """Return recipes, champions, cycles and what is due."""
     from bot.service.views.pipeline import pipeline
 
-    return Document(**pipeline(service.home))
+    return Document(**pipeline(service.home, service.settings.pipeline))
 
 
 @router.get("/drift", tags=["lifecycle"], summary="Findings of drift", responses=errors())
@@ -132,7 +132,7 @@ def drift(service: ServiceNow) -> Document:
     """Return the newest findings of the drift checks."""
     from bot.service.views.pipeline import drift
 
-    return Document(**drift(service.home))
+    return Document(**drift(service.home, settings=service.settings.pipeline))
 
 
 @router.get("/accuracy", tags=["lifecycle"], summary="Predictions against what came true", responses=errors(404))

@@ -589,6 +589,18 @@ def test_a_body_that_cannot_be_read_is_refused(service, document, body, status):
         is_problem(answer, answer.status)
 
 
+def test_what_is_wrong_with_a_body_or_an_id_is_said_in_words(service):
+    sent = {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}
+    said = [
+        is_problem(service.ask("POST", "/api/models/train", body, headers=headers), 422)["detail"]
+        for body, headers in ((b"{not", sent[0]), (json.dumps(BTC).encode(), sent[1]))
+    ]
+    assert said[0].endswith("this is not JSON")
+    assert said[1] == "body: expected a JSON object, sent with Content-Type: application/json"
+    for place in ("jobs", "predictions"):
+        assert "expected 36 of 0-9, a-f and -" in is_problem(service.get(f"/api/{place}/x"), 422)["detail"]
+
+
 def test_a_body_of_another_kind_or_without_its_length_is_refused(service):
     answer = service.ask("POST", "/api/models/train", b"symbol=BTC_USDT", headers={"Content-Type": "text/plain"})
     is_problem(answer, 422)

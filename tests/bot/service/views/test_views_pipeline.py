@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from service_server import local_service, unlimited
 from small_recipes import KEY, Works, moment
 
 from bot.cli.main import main
@@ -52,6 +53,15 @@ def test_it_shows_what_the_command_shows(works, capsys):
     assert shown == told
     assert shown["models"][0]["champion"]["version"]
     assert len(shown["models"][0]["recipes"]) == 2
+
+
+def test_a_server_shows_the_recipes_of_its_settings(works):
+    with local_service(works.home.root, unlimited(pipeline=works.settings_path)) as server:
+        assert server.get("/api/pipeline").document["models"] == pipeline(works.home, works.settings_path)["models"]
+        assert server.get("/api/drift").document["models"] == drift(works.home, settings=works.settings_path)["models"]
+    with local_service(works.home.root, unlimited(pipeline=works.settings_path.with_name("other.yaml"))) as server:
+        answer = server.get("/api/pipeline")
+        assert (answer.status, "other.yaml" in answer.document["detail"]) == (422, True)
 
 
 def test_recipes_whose_files_are_not_here_are_those_that_the_home_built(works):
