@@ -174,7 +174,7 @@ class MLService:
         try:
             return self._forecaster.forecast(symbol, timeframe, model_type, version, exchange).document
         except ModelNotFound as error:
-            _LOG.info("%s %s: no prediction: %s", symbol, timeframe, error)
+            _LOG.warning("%s %s: no prediction: %s", symbol, timeframe, error)
             return None
 
     def save_prediction_result(

@@ -130,7 +130,7 @@ class Job:
             "created_at": time(self.created_ms),
             "started_at": time(self.started_ms),
             "ended_at": time(self.ended_ms),
-            "progress": self.progress,
+            "progress": round(self.progress, 4),
             "message": self.message,
             "attempts": self.attempts,
             "request": dict(self.request),

@@ -73,6 +73,8 @@ def candles(
     if not 1 <= points <= MOST_POINTS:
         raise UsageError(f"points is {points}: expected 1 to {MOST_POINTS:,}")
     start_ms, end_ms = _moment(start, whole_day=False), _moment(end, whole_day=True)
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        raise UsageError(f"start {start} is not before end {end}")
     stored = (known or CandleMemory(CandleStore(home.candles))).read(symbol, timeframe, exchange)
     part = stored.candles.between(start_ms, end_ms)
     group = group_size(part.open_ms, part.step_ms, points)

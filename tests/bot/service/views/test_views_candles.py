@@ -144,6 +144,7 @@ def test_names_that_are_none(home, words, error, told):
         ({"points": 5_001}, "expected 1 to 5,000"),
         ({"start": "yesterday"}, "is not a date"),
         ({"end": "9999-12-31"}, "too far away"),
+        ({"start": "2018-02-02", "end": "2018-02-01"}, "start 2018-02-02 is not before end 2018-02-01"),
     ],
 )
 def test_numbers_and_moments_that_make_no_sense(home, choices, told):
