@@ -32,6 +32,7 @@ _LABEL = 12  # columns of "prediction  "
 _EVENTS = 3  # lines that events get at least
 _REASON = 24  # columns that decisions get at least, in the table of many symbols
 _SILENT_MS = 10_000
+_HEALTHY = {"live", "connected"}  # what a bot says of a connection that works
 
 
 def screen_lines(status: LiveStatus, width: int, height: int, now_ms: int | None = None) -> list[Line]:
@@ -77,7 +78,7 @@ def _head(status: LiveStatus, width: int, now_ms: int | None) -> list[Line]:
     )
     market = "no candle yet" if status.market_ms is None else f"{moment(status.market_ms)} UTC"
     facts = [[("market ", _DIM), (market, _BOLD)], [(f"{status.bars:,} bar{'s' * (status.bars != 1)}", _PLAIN)]]
-    facts.append([(clean(status.connection), _GOOD if status.connection == "connected" else _BAD)])
+    facts.append([(clean(status.connection), _GOOD if status.connection in _HEALTHY else _BAD)])
     if status.errors:
         facts.append([(f"{status.errors:,} error{'s' * (status.errors != 1)}", _BAD)])
     silent = 0 if now_ms is None or status.has_ended else now_ms - status.heartbeat_ms

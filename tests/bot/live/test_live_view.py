@@ -151,6 +151,15 @@ def test_the_newest_events_come_first_and_fill_the_room():
     assert len(text(status).splitlines()) == 24
 
 
+@pytest.mark.parametrize(
+    ("words", "style"), [("live", "green"), ("connected", "green"), ("starting", "red"), ("broken: no answer", "red")]
+)
+def test_a_connection_that_works_is_shown_as_good(words, style):
+    pieces = [piece for line in screen_lines(live_status(connection=words), 120, 24, MORNING_MS) for piece in line]
+
+    assert (words, style) in pieces
+
+
 def test_colours_are_those_that_light_and_dark_terminals_show():
     status = live_status(mode="real", protections=("kill switch",), state="failed", connection="away", errors=3)
     styles = {style for line in screen_lines(status, 80, 24, MORNING_MS * 2) for _, style in line}

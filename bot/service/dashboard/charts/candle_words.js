@@ -43,7 +43,7 @@ export function stepWords(step, price, span) {
   return [
     html("b", {}, `${timeText(step.ms)}, step ${step.step}`),
     named("forecast", `${priceText(step.close, span)} (${signed(step.close / price - 1)})`),
-    named("90% band", `${priceText(step.low, span)} to ${priceText(step.high, span)}`),
+    named(`${percentText(0.9, 0)} band`, `${priceText(step.low, span)} to ${priceText(step.high, span)}`),
     named("right with", percentText(step.confidence)),
     html("span", {}, step.trusted ? "trusted" : "not trusted"),
   ];
@@ -70,7 +70,7 @@ export function summary(label, rows, { steps, origin }) {
     const change = Number.isFinite(end.close / price) ? `, ${signed(end.close / price - 1)}` : "";
     parts.push(
       `Forecast until ${timeText(end.ms)}: ${priceText(end.close)}${change}, ` +
-        `90% band ${priceText(end.low)} to ${priceText(end.high)}; ${trusted} of ${steps.length} steps are trusted.`,
+        `${percentText(0.9, 0)} band ${priceText(end.low)} to ${priceText(end.high)}; ${trusted} of ${steps.length} steps are trusted.`,
     );
   }
   return parts.join(" ");

@@ -22,6 +22,7 @@ const FIRST_MONDAY = 4 * DAY; // 1970-01-05: steps of weeks begin on Mondays
 const CLOSE = 0.8; // a step that gives a few more ticks than asked for is better than one that gives half
 const MOST_DECIMALS = 14;
 const ABSENT = "–";
+let percentSign = "%";
 
 /**
  * Return a linear scale: a function from the domain to the range.
@@ -213,10 +214,18 @@ export function numberText(value, digits = 4) {
 }
 
 /**
+ * Write percentages with another sign, such as one after a space, as the text around the charts does.
+ * @param {string} text
+ */
+export function writePercentSign(text) {
+  percentSign = text;
+}
+
+/**
  * Return a share as percent: 0.534 is 53.4%.
  * @param {number|null|undefined} value
  * @param {number} [decimals]
  */
 export function percentText(value, decimals = 1) {
-  return Number.isFinite(value) ? `${fixedText(value * 100, decimals)}%` : ABSENT;
+  return Number.isFinite(value) ? `${fixedText(value * 100, decimals)}${percentSign}` : ABSENT;
 }

@@ -70,6 +70,9 @@ function hits(found) {
 }
 
 function source(found) {
+  if (found.source === "prequential" && !found.recipe && !found.prequential_from) {
+    return "walk-forward of its training; nothing scored since";
+  }
   const words = found.source === "prequential" ? "the running record of the recipe" : "the walk forward of its training";
   const since = found.prequential_from ? `, live since ${moment(found.prequential_from)}` : "";
   return `${words}${found.recipe ? ` ${found.recipe}` : ""}${since}; no candle was seen before`;

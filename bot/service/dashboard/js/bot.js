@@ -3,9 +3,10 @@
 import { lineChart } from "../charts/lines.js";
 import { fill, h } from "./dom.js";
 import { beside, chip, facts, figures, panel, table } from "./parts.js";
-import { NONE, age, count, moment, number, percent, price, signed } from "./words.js";
+import { NONE, count, moment, number, percent, price, signed, since } from "./words.js";
 
 const VERDICTS = { ok: "good", no: "bad" };
+const HEALTHY = ["live", "connected"]; // what a bot says of a connection that works
 
 /**
  * Show a bot.
@@ -42,8 +43,8 @@ export function bot(found, decisions, signal) {
 function account(row) {
   const kill = row.kill_switch ?? {};
   return panel(row.name, `${row.mode} · ${row.exchange} · ${row.timeframe}`,
-    h("div.row", null, stateChip(row), row.running && chip(row.connection ?? "no connection", row.connection === "connected" ? "" : "watch"),
-      h("span.muted.small", null, `heard ${age(row.silent_seconds)} ago`),
+    h("div.row", null, stateChip(row), row.running && chip(row.connection ?? "no connection", HEALTHY.includes(row.connection) ? "good" : "watch"),
+      h("span.muted.small", null, "heard ", since(row.silent_seconds), " ago"),
       row.waiting_commands > 0 && chip(`${row.waiting_commands} commands wait`, "watch")),
     kill.is_on && h("p.down", null, `The kill switch is on: ${kill.reason || "no position is opened"}.`),
     row.protections.map((each) => h("p.warn", null, each)),
@@ -112,6 +113,6 @@ function named(name, summary, ...children) {
 export function stateChip(row) {
   if (!row.running) return chip("stopped", "");
   if (row.kill_switch?.is_on) return chip("killed", "bad");
-  if (row.connection && row.connection !== "connected") return chip(row.connection, "watch");
+  if (row.connection && !HEALTHY.includes(row.connection)) return chip(row.connection, "watch");
   return chip(row.state ?? "running", row.state === "running" || !row.state ? "good" : "watch");
 }

@@ -16,7 +16,9 @@ export function ask({ title, words, fields, confirm, work }) {
     const form = h("form", { novalidate: true, onSubmit: submit }, h("h2", { id }, title), words && h("p.muted", null, words), fields, problem, h("div.row", null, back, done));
     const box = h("dialog", { "aria-labelledby": id }, form);
     let result = null;
+    const leave = () => box.close(); // the part that asked is gone
     box.addEventListener("close", () => {
+      window.removeEventListener("hashchange", leave);
       box.remove();
       resolve(result);
     });
@@ -41,6 +43,7 @@ export function ask({ title, words, fields, confirm, work }) {
       }
     }
 
+    window.addEventListener("hashchange", leave);
     document.body.append(box);
     box.showModal();
     form.querySelector("input, textarea, select")?.focus();

@@ -1,5 +1,6 @@
 /** The frame: who is logged in, which part is shown, and the way between them by the address behind "#". */
 
+import { writePercentSign } from "../charts/scale.js";
 import * as accuracy from "./accuracy.js";
 import { ask, refused } from "./api.js";
 import { announce, fill, h } from "./dom.js";
@@ -13,6 +14,7 @@ import * as pipeline from "./pipeline.js";
 import * as runs from "./runs.js";
 import { keep, session, token } from "./session.js";
 import { themeSwitch } from "./theme.js";
+import { renewAges } from "./words.js";
 
 const PARTS = {
   market: ["Market", market],
@@ -23,6 +25,8 @@ const PARTS = {
   jobs: ["Jobs", jobs],
   pipeline: ["Pipeline", pipeline],
 };
+
+const RENEW_AGES_MS = 5_000;
 
 const main = document.getElementById("main");
 const nav = document.getElementById("parts");
@@ -99,7 +103,9 @@ function start() {
 
 fill(nav, Object.entries(PARTS).map(([name, [title]]) => h("a", { href: `#/${name}`, "data-part": name }, title)));
 themeSwitch(document.getElementById("theme"));
+writePercentSign(" %");
 window.addEventListener("hashchange", show);
+setInterval(renewAges, RENEW_AGES_MS);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { scrolling } from "./parts.js";
+import { tidy } from "./words.js";
 
 /** Turn Markdown into elements; headings begin one level below the page's. */
 export function markdown(text) {
@@ -65,8 +66,8 @@ function grid(lines) {
 /** Bold and code; an address stays text. */
 function inline(text) {
   return text.split(/(\*\*[^*]+\*\*|`[^`]+`)/).map((part) => {
-    if (/^\*\*.+\*\*$/.test(part)) return h("strong", null, part.slice(2, -2));
+    if (/^\*\*.+\*\*$/.test(part)) return h("strong", null, tidy(part.slice(2, -2)));
     if (/^`.+`$/.test(part)) return h("code", null, part.slice(1, -1));
-    return part;
+    return tidy(part);
   });
 }

@@ -31,7 +31,8 @@ export async function show(root, view) {
 function market(view, series, models) {
   const name = (each) => `${each.symbol} ${each.timeframe} ${each.exchange}`;
   const wanted = ["symbol", "timeframe", "exchange"].map((key) => [key, view.choices.get(key)]).filter(([, value]) => value);
-  const chosen = series.find((each) => wanted.every(([key, value]) => each[key] === value)) ?? series[0];
+  const served = (each) => models.some((one) => one.champion && one.symbol === each.symbol && one.timeframe === each.timeframe);
+  const chosen = series.find((each) => wanted.every(([key, value]) => each[key] === value) && (wanted.length || served(each))) ?? series[0];
   const known = modelsOf(models, chosen);
   let model = known.find((each) => each.type === view.choices.get("model")) ?? known.find((each) => each.champion) ?? known[0] ?? null;
   const at = { symbol: chosen.symbol, timeframe: chosen.timeframe, exchange: chosen.exchange };

@@ -2,10 +2,10 @@
 
 import { ask } from "./api.js";
 import { h } from "./dom.js";
-import { demote, promote } from "./promotion.js";
+import { demote, noWayBack, promote } from "./promotion.js";
 import { card } from "./model_card.js";
 import { beside, chip, empty, failure, load, panel, table, writeButton } from "./parts.js";
-import { DRIFT, NONE, age, count, interval, moment, percent, plainName } from "./words.js";
+import { DRIFT, NONE, count, interval, moment, percent, plainName, since, tidy } from "./words.js";
 
 const STATUS = { champion: "main", candidate: "", quarantined: "bad", archived: "" };
 
@@ -46,7 +46,7 @@ function key(view, { name, versions }, drift) {
   const archived = versions.filter((each) => each.status === "archived");
   const current = [champion, ...versions.filter((each) => !each.champion && each.status !== "archived")].filter(Boolean);
   const words = champion ? `champion since ${moment(champion.promoted_at)}` : "nobody serves: no version is promoted";
-  const box = panel(name, [words, champion && writeButton("Roll back", () => demote(champion, view.again), { name: `Roll back the champion of ${name}` })],
+  const box = panel(name, [words, champion && writeButton("Roll back", () => demote(champion, view.again), { name: `Roll back the champion of ${name}`, without: noWayBack(champion, versions) })],
     current.length > 0 && versionsTable(view, `Versions of ${name}`, current, drift),
     archived.length > 0 && h("details", null, h("summary", null, `${count(archived.length)} archived`),
       versionsTable(view, `Archived versions of ${name}`, archived, drift)));
@@ -62,7 +62,7 @@ function versionsTable(view, label, versions, drift) {
       shown(each),
       driftCell(each, drift),
       moment(each.trained_until),
-      age(each.age_seconds),
+      since(each.age_seconds),
       each.champion || each.broken ? null : writeButton("Promote", () => promote(each, view.again), { name: `Promote ${each.version}` }),
     ]), { stacks: true });
 }
@@ -76,12 +76,13 @@ function shown(each) {
     return beside(`${percent(skill.direction_accuracy)} right (${interval(skill.direction_accuracy_low, skill.direction_accuracy_high)}), n = ${count(skill.n)}`, words.join(", "));
   }
   const first = each.headline?.[0];
-  return first ? beside(`${first.what}: ${first.measured}`, first.beside) : NONE;
+  return first ? beside(`${first.what}: ${tidy(first.measured)}`, tidy(first.beside)) : NONE;
 }
 
 function driftCell(each, drift) {
   const found = drift.find((one) => one.version === each.version && one.symbol === each.symbol && one.type === each.type && one.timeframe === each.timeframe);
   if (!found) return each.champion ? beside(NONE, "no recipe watches it") : NONE;
-  const words = Number.isFinite(found.hit_rate) ? `${percent(found.hit_rate)} of ${count(found.evaluations)}, promised ${percent(found.reference)}` : "not scored yet";
+  if (!Number.isFinite(found.hit_rate)) return beside(NONE, "not scored yet");
+  const words = `${percent(found.hit_rate)} of ${count(found.evaluations)}, promised ${percent(found.reference)}`;
   return beside(chip(found.state, DRIFT[found.state] ?? ""), words);
 }

@@ -114,13 +114,14 @@ export function beside(value, words) {
   return [value, h("span.beside", null, words)];
 }
 
-/** A button that changes something: with a token that may only read it stays, does nothing and says why. */
-export function writeButton(label, onClick, { main = false, name } = {}) {
-  const allowed = session.mayWrite;
+/** A button that changes something: with a token that may only read, or for the reason `without`, it stays, does nothing and says why. */
+export function writeButton(label, onClick, { main = false, name, without = null } = {}) {
+  const whyNot = session.mayWrite ? without : session.whyNot;
+  const allowed = whyNot === null;
   return h("button", {
     type: "button", class: main && allowed ? "main" : null, "aria-label": name,
-    "aria-disabled": allowed ? null : "true", title: allowed ? null : session.whyNot,
-    onClick: (event) => (allowed ? onClick(event) : announce(session.whyNot)),
+    "aria-disabled": allowed ? null : "true", title: whyNot,
+    onClick: (event) => (allowed ? onClick(event) : announce(whyNot)),
   }, label);
 }
 

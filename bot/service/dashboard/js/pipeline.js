@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { h } from "./dom.js";
 import { beside, chip, empty, failure, figures, load, panel, table } from "./parts.js";
-import { DRIFT, NONE, age, count, interval, moment, number, percent } from "./words.js";
+import { DRIFT, NONE, count, interval, moment, number, percent, since } from "./words.js";
 
 const KINDS = { promote: "good", quarantine: "bad", fallback: "watch", rollback: "watch", failed: "bad" };
 
@@ -44,7 +44,7 @@ function modelPanel(model, drift) {
   return panel(`${model.symbol} ${model.timeframe} ${model.type}`, champion ? `${champion.recipe} serves since ${moment(champion.serves_since)}` : "nobody serves",
     model.why.map((words) => h("p.muted.small", null, words)),
     champion && figures([
-      ["champion", h("a", { href: `#/models?${new URLSearchParams({ symbol: model.symbol, type: model.type, timeframe: model.timeframe, version: champion.version })}` }, champion.version), champion.age_hours === null ? null : `learnt from candles until ${age(3600 * champion.age_hours)} ago`],
+      ["champion", h("a", { href: `#/models?${new URLSearchParams({ symbol: model.symbol, type: model.type, timeframe: model.timeframe, version: champion.version })}` }, champion.version), champion.age_hours === null ? null : ["learnt from candles until ", since(3600 * champion.age_hours), " ago"]],
       ...driftFigures(drift),
     ]),
     drift?.words && h("p.down", null, drift.words),

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { beside, chip, facts, figures, panel, table } from "./parts.js";
-import { NONE, age, count, interval, moment, percent, plainName, price, signed, statusWords, sureness } from "./words.js";
+import { NONE, count, interval, moment, percent, plainName, price, signed, since, statusWords, sureness, tidy } from "./words.js";
 
 const SHOWN_STEPS = 12;
 
@@ -21,9 +21,8 @@ function said(found, model) {
   if (Number.isFinite(last?.predicted_volatility)) extra.push(["volatility", percent(last.predicted_volatility, 2), "to the horizon"]);
   return panel("Prediction", `until ${moment(until)}`,
     found.in_sample && h("p.warn.small", null, "This candle was in the model's training data: what it says of it is no evidence."),
-    direction && h("p.said", null, h("span", { class: direction === "UP" ? "up" : "down" }, direction === "UP" ? "Up" : "Down"),
-      Number.isFinite(confidence) ? `, ${percent(confidence)}` : ""),
-    direction && h("p.muted.small", null, `${sureness(confidence)}; 50 % is no opinion`),
+    direction && opinion(direction, confidence),
+    direction && h("p.muted.small", null, confidence === 0.5 ? "50 %: as likely up as down" : `${sureness(confidence)}; 50 % is no opinion`),
     figures([
       ["now", price(found.current_price)],
       ["expected", price(last?.predicted_close), signed(last?.predicted_return, 2)],
@@ -31,6 +30,13 @@ function said(found, model) {
       ["trusted", trustWords(found), trustBeside(found, model)],
       ...extra,
     ]));
+}
+
+/** Which way, and how sure; a coin has no opinion, whatever the sign says. */
+function opinion(direction, confidence) {
+  if (confidence === 0.5) return h("p.said", null, h("span.muted", null, "No opinion"));
+  return h("p.said", null, h("span", { class: direction === "UP" ? "up" : "down" }, direction === "UP" ? "Up" : "Down"),
+    Number.isFinite(confidence) ? `, ${percent(confidence)}` : "");
 }
 
 function trustWords(found) {
@@ -63,16 +69,16 @@ function record(model) {
       skill.direction_accuracy_low <= best && h("p.small.warn", null, "The interval reaches down to a baseline: this may be luck."));
   }
   const rows = model.headline ?? [];
-  return rows.length > 0 && panel("Its record", "on unseen candles", facts(rows.map((row) => [row.what, beside(row.measured, row.beside)])));
+  return rows.length > 0 && panel("Its record", "on unseen candles", facts(rows.map((row) => [row.what, beside(tidy(row.measured), tidy(row.beside))])));
 }
 
 function ages(found, model) {
   const info = found.model_info;
   return panel("Ages", null, facts([
-    ["candle", `closed ${moment(found.timestamp)}, ${age(found.age_seconds)} ago`],
+    ["candle", [`closed ${moment(found.timestamp)}, `, since(found.age_seconds), " ago"]],
     ["model", h("a", { href: `#/models?${new URLSearchParams({ symbol: model.symbol, type: model.type, timeframe: model.timeframe, version: info.version })}` }, info.version)],
     ["", model.champion ? chip("champion", "main") : chip(model.status)],
-    ["trained", `${moment(info.trained_at)}, ${age(info.age_seconds)} ago`],
+    ["trained", [`${moment(info.trained_at)}, `, since(info.age_seconds), " ago"]],
     ["learnt until", moment(info.trained_until)],
   ]));
 }

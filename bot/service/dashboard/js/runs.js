@@ -81,8 +81,8 @@ const FIGURES = [
   ["profit factor", (f) => number(f.profit_factor)],
   ["in the market", (f) => percent(f.exposure)],
   ["fees paid", (f, run) => beside(number(f.fees_paid), `of ${number(run.initial_cash)} at the start`)],
-  ["direction right", (f) => beside(`${percent(f.direction_accuracy)} (${interval(f.direction_accuracy_low, f.direction_accuracy_high)})`, `n = ${count(f.n)}; majority ${percent(f.majority_baseline)}, last sign ${percent(f.last_sign_baseline)}`)],
-  ["earned per bet", (f) => beside(basis(f.gross_return_per_bet), `before costs, ${basis(f.gross_return_per_bet_low)} to ${basis(f.gross_return_per_bet_high)}`)],
+  ["direction right", (f) => beside(Number.isFinite(f.direction_accuracy) ? `${percent(f.direction_accuracy)} (${interval(f.direction_accuracy_low, f.direction_accuracy_high)})` : NONE, `n = ${count(f.n)}; majority ${percent(f.majority_baseline)}, last sign ${percent(f.last_sign_baseline)}`)],
+  ["earned per bet", (f) => beside(basis(f.gross_return_per_bet), Number.isFinite(f.gross_return_per_bet_low) ? `before costs, ${basis(f.gross_return_per_bet_low)} to ${basis(f.gross_return_per_bet_high)}` : null)],
   ["calibration error", (f) => beside(percent(f.calibration_error), `at most ${percent(f.calibration_error_upper)}`)],
 ];
 
@@ -122,9 +122,9 @@ function settings({ config }) {
     .map(([name, value]) => `${name.replaceAll("_", " ")}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("; ");
 }
 
-/** A curve as the return since its first value. */
+/** A curve as the return on the cash at the start: the first stored row is thinned and may be later than that. */
 function returns(run, name) {
-  const start = run.equity.find((each) => Number.isFinite(each[name]))?.[name];
+  const start = run.initial_cash;
   return run.equity.map((each) => [Date.parse(each.time), Number.isFinite(each[name]) ? each[name] / start - 1 : null]);
 }
 

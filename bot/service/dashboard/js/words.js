@@ -1,5 +1,7 @@
 /** Numbers, times and codes in words. What is not known is a dash, never a zero. */
 
+import { h } from "./dom.js";
+
 export const NONE = "–";
 
 /** How a state of the drift test is shown. */
@@ -57,6 +59,25 @@ export function age(seconds) {
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   if (seconds < 96 * 3600) return `${Math.round(seconds / 3600)} h`;
   return `${count(seconds / 86400)} d`;
+}
+
+/** An age that goes on growing: an element that `renewAges` writes anew. */
+export function since(seconds) {
+  if (!Number.isFinite(seconds)) return NONE;
+  return h("span", { "data-since": Date.now() - 1000 * seconds }, age(seconds));
+}
+
+/** Write every age that is shown anew. */
+export function renewAges() {
+  for (const each of document.querySelectorAll("[data-since]")) {
+    const words = age((Date.now() - Number(each.dataset.since)) / 1000);
+    if (each.textContent !== words) each.textContent = words;
+  }
+}
+
+/** What the server wrote, as this page writes: a dash for what is not known, a space before the sign of a percentage. */
+export function tidy(text) {
+  return (text ?? "").replace(/\bundefined \(undefined to undefined\)/g, NONE).replace(/\bundefined\b/g, NONE).replace(/(\d)%/g, "$1 %");
 }
 
 /** Milliseconds of a timeframe such as 15m. */
