@@ -6,10 +6,10 @@ there is none, and a strategy must earn from it what the plant says. The recipe 
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.signal import lfilter
 
 from ml.candles import Candles
 from ml.errors import InvalidCandles
@@ -176,9 +176,14 @@ def _activity(
     noise = takers.standard_normal((bars, 2))
     innovations = noise[:, 0] * np.sqrt(1.0 - 0.95**2)
     innovations[0] = noise[0, 0]  # starts in its stationary distribution
-    pressure = lfilter([1.0], [1.0, -0.95], innovations)
+    pressure = _remembered(innovations, 0.95)
     imbalance = np.clip(0.15 * pressure + 0.1 * noise[:, 1], -0.98, 0.98)
     return volume, trades, np.round(volume * (1.0 + imbalance) / 2.0, 5)
+
+
+def _remembered(innovations: Floats, memory: float) -> Floats:
+    """Return the autoregression ``y[t] = memory * y[t-1] + innovations[t]``; SciPy's filter would cost a second to import."""
+    return np.array(list(accumulate(innovations.tolist(), lambda last, fresh: fresh + memory * last)))
 
 
 def _rises(
@@ -202,7 +207,7 @@ def _rises(
     if path_drift:
         innovations = drifts.standard_normal(len(volume))
         innovations[1:] *= np.sqrt(1.0 - _DRIFT_MEMORY**2)  # the first is drawn from the stationary distribution
-        drift = lfilter([1.0], [1.0, -_DRIFT_MEMORY], innovations)
+        drift = _remembered(innovations, _DRIFT_MEMORY)
         chance = np.clip(chance + path_drift * drift, _LEAST_CHANCE, 1.0 - _LEAST_CHANCE)
     return draws < chance
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +19,7 @@ from registry.errors import RegistryError
 from strategies.errors import StrategyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["app", "main"]
 
@@ -94,6 +95,12 @@ def _register() -> None:
 _register()
 
 
+@cache
+def _command() -> Callable[..., Any]:
+    """Build the commands, once a process: it takes longer than many a command does."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or config, 3 a finding.
 
@@ -102,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
     try:
-        code = app(words, prog_name="bot", standalone_mode=False)
+        code = _command()(words, prog_name="bot", standalone_mode=False)
     except typer.Exit as stop:
         code = stop.exit_code
     except typer.TyperException as error:

@@ -6,6 +6,7 @@ that fails, dies or runs out of memory spoils no other.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -135,6 +136,7 @@ def build_on_dask(jobs: Sequence[Job], address: str) -> Iterator[Built | Failed]
         raise UsageError("--dask needs the distributed library: pip install 'mlbot[dist]'") from None
 
     try:
+        asyncio.run(_reach(address))
         client: Any = Client(address, timeout=_SCHEDULER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as error:
         raise BotError(f"the Dask scheduler {address} does not answer: {_line(error)}") from None
@@ -155,6 +157,15 @@ def build_on_dask(jobs: Sequence[Job], address: str) -> Iterator[Built | Failed]
                 yield Failed(futures[future].stream, f"the Dask scheduler {address} was lost")
             else:
                 yield Failed(futures[future].stream, DIED if type(fault).__name__ == "KilledWorker" else _line(fault))
+
+
+async def _reach(address: str) -> None:
+    """Connect once: a client that finds no scheduler leaves a thread behind, and is closed whenever it is collected."""
+    from distributed import Security, connect
+
+    secured = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    connection = await connect(address, timeout=_SCHEDULER_SECONDS, **secured)  # type: ignore[no-untyped-call]
+    await connection.close()
 
 
 def _side_by_side(jobs: list[Job], workers: int) -> Iterator[Built | Failed]:

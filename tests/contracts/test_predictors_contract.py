@@ -10,6 +10,7 @@ import pkgutil
 
 import numpy as np
 import pytest
+from network_fits import tensorflow_uncollected
 from planted_data import planted_dataset, with_next_candles
 
 import ml.predictors
@@ -46,9 +47,26 @@ FAMILIES = {f"{family.type_name}-{family.architecture}": family for family in PR
 SAFE_SUFFIXES = {".txt", ".json", ".onnx", ".parquet"}
 
 
+def again(name):
+    """Return the name for the tests that fit anew: a network that is another's, features apart, does so on request."""
+    family = FAMILIES[name]
+    others = [other for other in PREDICTORS if other in family.__mro__[1:] and other.library == "tensorflow"]
+    same = any(family.fit is other.fit and family.build is other.build for other in others)
+    return pytest.param(name, marks=pytest.mark.slow) if same else name
+
+
+AGAIN = pytest.mark.parametrize("name", [again(name) for name in sorted(FAMILIES)])
+
+
 @pytest.fixture(params=sorted(FAMILIES))
 def name(request):
     return request.param
+
+
+@pytest.fixture(scope="module")
+def quick_fits():
+    with tensorflow_uncollected():
+        yield
 
 
 @functools.cache
@@ -91,12 +109,14 @@ def fitted_once(name):
 
 
 @pytest.fixture
-def dataset(name):
+def dataset(name, request):
+    if FAMILIES[name].library == "tensorflow":
+        request.getfixturevalue("quick_fits")
     return planted(name)
 
 
 @pytest.fixture
-def fitted(name):
+def fitted(name, dataset):
     return fitted_once(name)
 
 
@@ -165,11 +185,13 @@ def test_parameters_are_a_copy_and_unknown_ones_are_refused(name):
         FAMILIES[name]({"no_such_parameter": 1})
 
 
+@AGAIN
 def test_same_data_seed_and_threads_same_bytes(name, fitted, dataset, positions):
     assert isinstance(fitted, FittedPredictor)
     assert fit(name, dataset, positions).to_files() == fitted.to_files()
 
 
+@AGAIN
 def test_labels_elsewhere_and_later_rows_are_not_read(name, fitted, dataset, positions):
     files = fitted.to_files()
     returns, rows = dataset.returns.copy(), dataset.rows.copy()
@@ -252,6 +274,7 @@ def test_features_that_never_vary_are_refused(name, dataset, positions, value):
         fit(name, constant, positions)
 
 
+@AGAIN
 def test_a_constant_column_among_others_is_no_obstacle(name, dataset, positions):
     rows = dataset.rows.copy()
     rows[:, 3], rows[:, 4] = 1.0, np.nan

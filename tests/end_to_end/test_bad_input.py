@@ -432,7 +432,7 @@ def command():
     subject = Subject()
     watch = weakref.ref(subject, interrupted)
     del subject  # Python drops what the callback raises
-    time.sleep(20)
+    time.sleep(100)
     return 0
 
 commands.main = command
@@ -444,7 +444,9 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_that_falls_into_a_callback_is_not_lost():
-    finished = subprocess.run([sys.executable, "-c", CTRL_C_IN_A_CALLBACK], capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        [sys.executable, "-c", CTRL_C_IN_A_CALLBACK], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (finished.stdout, finished.stderr) == ("arrived\n", "")
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from bot.market.store import CandleStore
 from ml.candles import Candles
 from registry.store import PredictionModelRegistry
 
+NEEDS_TENSORFLOW = pytest.mark.skipif(find_spec("tensorflow") is None, reason="tensorflow is not installed")
 HOUR = 3_600_000
 SHORT = ("--params", "n_steps_ahead=10")
 TRAINING = ("tensorflow", "keras", "sklearn", "xgboost", "onnx", "skl2onnx", "tf2onnx", "optuna", "lightgbm")
@@ -131,8 +133,8 @@ def test_a_search_of_no_trials(refused, filled, trials):
     )
 
 
+@NEEDS_TENSORFLOW
 def test_a_sequence_longer_than_the_data(refused, filled):
-    pytest.importorskip("tensorflow")
     words = ("--model", "lstm", "--sequence-length", "2900", "--features", "rsi_14")
     assert "2900 rows is longer than the data" in refused(2, "train", "model", "BTCUSDT", *words, home=filled)
 
@@ -315,10 +317,12 @@ def test_predict_and_backtest_load_no_library_of_training(home, tmp_path):
     assert done.stdout == "[]\n"
 
 
+@NEEDS_TENSORFLOW
 def test_ctrl_c_in_an_epoch_keeps_the_best_state_and_promotes_nothing(home):
-    pytest.importorskip("tensorflow")
     code = (
-        "import os, signal, sys\nimport ml.predictors.network_training as training\nfrom bot.cli.main import main\n"
+        "import os, signal, sys\nfrom functools import partial\nimport ml.predictors.network_training as training\n"
+        "import ml.training.settings as settings\nfrom bot.cli.main import main\n"
+        "settings.TrainingSettings = partial(settings.TrainingSettings, folds=2)\n"  # each fit is interrupted
         "order = training._order\n"
         "def interrupting(*words):\n"
         "    for epoch, chosen in enumerate(order(*words), 1):\n"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import re
 import shlex
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -33,24 +38,54 @@ def commands(page: Path, language: str) -> list[list[str]]:
     return [words[1:] for words in lines(page, language) if words[0] == "bot"]
 
 
+@functools.cache
+def program() -> Any:
+    """Return the ``bot`` command with all below it."""
+    return typer.main.get_command(app)
+
+
+def run_session(page: Path, folder: Path) -> list[str]:
+    """Run what a page shows in a folder, with the home in it, up to the first command that fails; return what failed."""
+    (folder / "configs").symlink_to(ROOT / "configs")  # what is written beside it does not land in the checkout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BOT_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        for command, *words in lines(page, "console"):
+            if command == "cd":
+                patch.chdir(words[0])
+                continue
+            if command != "bot":
+                return [f"{command} is not bot"]
+            said = io.StringIO()
+            with redirect_stderr(said):
+                code = main(words)
+            if code != 0:
+                return [f"bot {shlex.join(words)}: {said.getvalue()}"]
+    return []
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory) -> Callable[[Path], tuple[Path, list[str]]]:
+    """Return by page the folder in which its session ran, once, and what failed in it."""
+
+    @functools.cache
+    def ran(page: Path) -> tuple[Path, list[str]]:
+        folder = tmp_path_factory.mktemp("session")
+        return folder, run_session(page, folder)
+
+    return ran
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p, "console")], ids=lambda p: p.name)
-def test_shown_sessions_run(page, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("BOT_HOME", str(tmp_path / "home"))
-    (tmp_path / "configs").symlink_to(ROOT / "configs")  # what is written beside it does not land in the checkout
-    monkeypatch.chdir(tmp_path)
+def test_shown_sessions_run(page, session):
+    _, failed = session(page)
 
-    for program, *words in lines(page, "console"):
-        if program == "cd":
-            monkeypatch.chdir(words[0])
-            continue
-        assert program == "bot"
-        code = main(words)
-
-        captured = capsys.readouterr()
-        assert code == 0, f"bot {shlex.join(words)}: {captured.err}"
+    assert failed == []
 
 
-def test_the_strategy_of_the_readme_trades(tmp_path, monkeypatch, capsys):
+def test_the_strategy_of_the_readme_trades(session, tmp_path, monkeypatch, capsys):
+    folder, failed = session(ROOT / "README.md")  # candles and model
+    assert failed == []
     source = re.search(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[1]
     (tmp_path / "my_module.py").write_text(source)
     config = (ROOT / "configs" / "ml_basic_synth.yaml").read_text()
@@ -58,12 +93,8 @@ def test_the_strategy_of_the_readme_trades(tmp_path, monkeypatch, capsys):
         r"^strategy: .*?(?=^symbols)", "strategy: my_module:Careful\n", config, flags=re.MULTILINE | re.DOTALL
     )
     (tmp_path / "config.yaml").write_text(config)
-    monkeypatch.setenv("BOT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BOT_HOME", str(folder / "home"))
     monkeypatch.chdir(tmp_path)
-    main(["data", "synth", "--symbol", "SYNTH", "--bars", "21000", "--edge", "0.06", "--seed", "7"])
-    main(
-        ["train", "model", "SYNTH", "--type", "basic", "--timeframe", "1h", "--end-date", "2019-12-31", "--skip-plots"]
-    )
     capsys.readouterr()
 
     code = main(["backtest", "config.yaml", "--json", "--no-report"])
@@ -75,7 +106,7 @@ def test_the_strategy_of_the_readme_trades(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("words", [w for p in PAGES for w in commands(p, "sh")], ids=lambda w: shlex.join(w)[:60])
 def test_shown_commands_parse(words):
-    command, rest = typer.main.get_command(app), list(words)
+    command, rest = program(), list(words)
     while hasattr(command, "commands") and (rest or not command.invoke_without_command):
         if rest[0].startswith("-"):
             break
@@ -127,7 +158,7 @@ def test_what_the_requirements_point_at_exists():
 def test_commands_that_the_requirements_name_exist():
     for _, cells in requirements():
         for words in re.findall(r"`bot ((?:[a-z]+ ?)+)", cells[1]):
-            command = typer.main.get_command(app)
+            command = program()
             for word in words.split():
                 if hasattr(command, "commands"):
                     assert word in command.commands, f"bot {words}"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from network_fits import tensorflow_uncollected
 
 from bot.cli.main import main
 from bot.cli.train_settings import FAMILIES
@@ -44,11 +45,21 @@ ANSWERS = {
 }
 
 
+MARKS = {"sentiment-tcn": pytest.mark.slow}
+"""That a network reads sentiment is shown by the LSTM, and that the convolutions are trained by those of ``basic``."""
+
+
 def run(capsys, *words: str) -> dict:
     code = main([*words, "--json"])
     printed = capsys.readouterr()
     assert code == 0, printed.err
     return json.loads(printed.out)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_fits():
+    with tensorflow_uncollected():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +81,7 @@ def test_the_help_names_every_type():
     assert set(ANSWERS) == set(FAMILIES)
 
 
-@pytest.mark.parametrize("name", sorted(QUICK))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in sorted(QUICK)])
 def test_a_family_from_the_training_to_the_answer(name, home, capsys):
     capsys.readouterr()
     model_type = name.partition("-")[0]

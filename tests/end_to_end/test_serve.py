@@ -20,6 +20,7 @@ from path_models import AT, path_settings
 from service_server import QUICK, ROOT, Asked, command, fill_home, put, served
 
 import bot.service.client
+from bot.cli.main import main
 from bot.home import Home
 from bot.market.store import CandleStore
 from ml.engines import open_bundle
@@ -49,7 +50,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory):
+def first(tmp_path_factory):
     """A server on a home with a champion of hours and, as in the examples, one of minutes."""
     home = fill_home(tmp_path_factory.mktemp("home"))
     candles = synthetic_candles(4_000, path_drift=0.3, seed=3, timeframe="1m")
@@ -61,11 +62,31 @@ def running(tmp_path_factory):
 
 
 @pytest.fixture
-def server(tmp_path):
-    """A server on a home with candles and a small model, for one test alone."""
-    fill_home(tmp_path / "home")
-    with served(tmp_path / "home") as found:
-        yield found
+def running(first):
+    """That server; started again where a test before has ended it, so tests may."""
+    if first.process.poll() is not None:
+        first.restart()
+    return first
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A server on a home that holds nothing, at every address of this machine."""
+    home = tmp_path_factory.mktemp("empty") / "home"
+    with served(home, "--host", "0.0.0.0", "--allow-remote") as server:
+        yield Asked(server.url.replace("0.0.0.0", "127.0.0.1"), server.token), Home(home)
+
+
+@pytest.fixture
+def call(capsys):
+    """Return what calls ``bot serve`` in this process, for what ends before anything is served."""
+
+    def called(*words):
+        code = main(["serve", *map(str, words)])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return called
 
 
 def run(*words, script=None, env=None, seconds=60):
@@ -104,16 +125,16 @@ def test_a_port_that_is_taken_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_other_machines_are_not_served_unless_that_is_said(tmp_path, host):
-    found = run("--host", host, "--port", "0", "--home", tmp_path / "home", "--json")
+def test_other_machines_are_not_served_unless_that_is_said(call, tmp_path, host):
+    found = call("--host", host, "--port", "0", "--home", tmp_path / "home", "--json")
     refused(*found, "--allow-remote", "TLS")
     assert found[0] == 2
     assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("host", ["example.com", "localhost.", "127.0.0.1:80", ""])
-def test_a_host_that_is_no_address_is_refused(tmp_path, host):
-    refused(*run("--host", host, "--port", "0", "--home", tmp_path / "home", "--json"), "--host")
+def test_a_host_that_is_no_address_is_refused(call, tmp_path, host):
+    refused(*call("--host", host, "--port", "0", "--home", tmp_path / "home", "--json"), "--host")
 
 
 def test_settings_that_are_not_there_are_refused(tmp_path):
@@ -128,11 +149,10 @@ def test_an_address_of_another_machine_cannot_be_listened_at(tmp_path):
     refused(*found, "192.0.2.1")
 
 
-def test_with_leave_it_is_reached_from_everywhere_and_asks_for_a_token_all_the_same(tmp_path):
-    with served(tmp_path / "home", "--host", "0.0.0.0", "--allow-remote") as server:
-        where = Asked(server.url.replace("0.0.0.0", "127.0.0.1"), server.token)
-        assert where.ask("GET", "/api/models", headers={"Host": "bot.example"}).document == []
-        assert where.ask("GET", "/api/models", token=None).status == 401
+def test_with_leave_it_is_reached_from_everywhere_and_asks_for_a_token_all_the_same(empty):
+    where, _ = empty
+    assert where.ask("GET", "/api/models", headers={"Host": "bot.example"}).document == []
+    assert where.ask("GET", "/api/models", token=None).status == 401
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(tmp_path):
@@ -165,56 +185,57 @@ def test_a_second_server_on_a_home_is_refused_and_the_first_goes_on(running):
 # ---------------------------------------------------------------- while it runs
 
 
-def test_a_database_that_another_process_locks_is_a_503_for_as_long(server):
-    assert server.get("/api/predictions", **BTC).status == 200
-    with closing(sqlite3.connect(server.home / "state.db", isolation_level=None)) as other:
+def test_a_database_that_another_process_locks_is_a_503_for_as_long(running):
+    assert running.get("/api/predictions", **BTC).status == 200
+    jobs = running.get("/api/jobs").document
+    with closing(sqlite3.connect(running.home / "state.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         began = time.monotonic()
-        answer = server.post("/api/models/train?wait=0", QUICK)
+        answer = running.post("/api/models/train?wait=0", {**QUICK, "seed": 1})
         seconds = time.monotonic() - began
         assert answer.status == 503, answer
         assert answer.headers["retry-after"]
         assert answer.headers["content-type"] == "application/problem+json"
-        assert str(server.home) not in answer.data.decode()
+        assert str(running.home) not in answer.data.decode()
         assert seconds <= 6
-        assert server.get("/api/predictions", **BTC).status == 200  # who only reads does not wait
-        assert server.get("/api/jobs").document == []
+        assert running.get("/api/predictions", **BTC).status == 200  # who only reads does not wait
+        assert running.get("/api/jobs").document == jobs
         other.execute("ROLLBACK")
-    done = server.post("/api/models/train?wait=60", QUICK)
+    done = running.post("/api/models/train?wait=60", {**QUICK, "seed": 1})
     assert done.status == 200, done
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_order_whoever_still_listens(server, number):
-    job_id = server.post("/api/models/train?wait=0", {**BTC, "type": "basic", "days_history": None}).document["id"]
-    with (
-        server.opened("GET", "/api/live/events") as bots,
-        server.opened("GET", f"/api/jobs/{job_id}/events") as watched,
-    ):
-        assert bots.status == 200
-        assert watched.readline()
-        began = time.monotonic()
-        out, err = server.end(number)
-        assert time.monotonic() - began <= 10
-    assert server.process.returncode in {0, 130}
-    assert "Traceback" not in err
-    assert "Traceback" not in out
-    server.restart()
-    done = server.job(job_id)
+def test_a_signal_ends_it_in_order_whoever_still_listens(running):
+    job_id = running.post("/api/models/train?wait=0", {**QUICK, "seed": 2}).document["id"]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with (
+            running.opened("GET", "/api/live/events") as bots,
+            running.opened("GET", f"/api/jobs/{job_id}/events") as watched,
+        ):
+            assert bots.status == 200
+            assert watched.readline()
+            began = time.monotonic()
+            out, err = running.end(number)
+            assert time.monotonic() - began <= 10
+        assert running.process.returncode in {0, 130}
+        assert "Traceback" not in err
+        assert "Traceback" not in out
+        running.restart()
+    done = running.job(job_id)
     assert (done["status"], done["attempts"]) == ("completed", 1)
 
 
-def test_a_training_that_was_killed_with_its_server_is_done_by_the_next_and_once(server):
-    job_id = server.post("/api/models/train?wait=0", {**BTC, "type": "basic", "days_history": None}).document["id"]
+def test_a_training_that_was_killed_with_its_server_is_done_by_the_next_and_once(running):
+    job_id = running.post("/api/models/train?wait=0", {**QUICK, "seed": 4}).document["id"]
     end = time.monotonic() + 30
-    while server.get(f"/api/jobs/{job_id}").document["status"] != "running":
+    while running.get(f"/api/jobs/{job_id}").document["status"] != "running":
         assert time.monotonic() < end
         time.sleep(0.02)
-    server.kill()
-    server.restart()
-    done = server.job(job_id)
+    running.kill()
+    running.restart()
+    done = running.job(job_id)
     assert (done["status"], done["attempts"]) == ("completed", 2)
-    registry = PredictionModelRegistry(server.home / "models")
+    registry = PredictionModelRegistry(running.home / "models")
     jobs = [each.metadata.get("job") for each in registry.list_bundles()]
     assert jobs.count(job_id) == 1
     assert registry.validate() == []
@@ -233,25 +254,26 @@ def test_tensorflow_is_not_loaded(running):
 # ---------------------------------------------------------------- tokens
 
 
-def test_the_token_is_shown_once_and_stands_nowhere(server):
-    token = server.token
-    assert token is not None
-    assert server.get("/api/version").status == 200
-    assert server.ask("GET", "/api/version", token="wrong").status == 401
-    out, err = server.end()
-    said = [out, err]
-    server.restart()
-    assert server.get("/api/version").status == 200  # it is the same token still
-    stored = server.home / "service" / "tokens.json"
-    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
-    for path in server.home.rglob("*"):
-        if path.is_file():
-            assert token.encode() not in path.read_bytes(), path
-    said += server.end()
+def test_the_token_is_shown_once_and_stands_nowhere(tmp_path):
+    with served(tmp_path / "home") as server:
+        token = server.token
+        assert token is not None
+        assert server.get("/api/version").status == 200
+        assert server.ask("GET", "/api/version", token="wrong").status == 401
+        out, err = server.end()
+        said = [out, err]
+        server.restart()
+        assert server.get("/api/version").status == 200  # it is the same token still
+        stored = server.home / "service" / "tokens.json"
+        assert stat.S_IMODE(stored.stat().st_mode) == 0o600
+        for path in server.home.rglob("*"):
+            if path.is_file():
+                assert token.encode() not in path.read_bytes(), path
+        said += server.end()
     assert not [text for text in said if token in text or "mlbot_" in text]
 
 
-def test_where_only_readers_have_tokens_a_start_makes_one_that_may_write(tmp_path):
+def test_where_only_readers_have_tokens_a_start_makes_one_that_may_write(call, tmp_path):
     home = tmp_path / "home"
     code, out, _ = run("token", "create", "owner", "--home", home, "--json")
     reader = json.loads(out)
@@ -261,12 +283,12 @@ def test_where_only_readers_have_tokens_a_start_makes_one_that_may_write(tmp_pat
         absent = {"symbol": "BTC_USDT", "timeframe": "1h"}
         assert server.ask("POST", "/api/models/train", absent, token=reader["token"]).status == 403
         assert server.post("/api/models/train", absent).status == 404  # it may write; there are no candles
-        listed = json.loads(run("token", "list", "--home", home, "--json")[1])["tokens"]
+        listed = json.loads(call("token", "list", "--home", home, "--json")[1])["tokens"]
         assert [(each["name"], each["scope"]) for each in listed] == [("owner", "read"), ("owner-2", "write")]
         server.end()
         server.restart()
         assert server.get("/api/models").status == 200  # the same token still
-        assert len(json.loads(run("token", "list", "--home", home, "--json")[1])["tokens"]) == 2
+        assert len(json.loads(call("token", "list", "--home", home, "--json")[1])["tokens"]) == 2
 
 
 def test_a_person_is_shown_the_token_and_how_to_use_it(tmp_path):
@@ -294,9 +316,9 @@ def test_a_person_is_shown_the_token_and_how_to_use_it(tmp_path):
     assert token not in out
 
 
-def test_tokens_are_made_listed_and_taken_back_while_it_runs(running):
+def test_tokens_are_made_listed_and_taken_back_while_it_runs(call, running):
     def tokens(*words):
-        code, out, err = run("token", *words, "--home", running.home, "--json")
+        code, out, err = call("token", *words, "--home", running.home, "--json")
         return code, json.loads(out), err
 
     code, made, _ = tokens("create", "phone")
@@ -400,10 +422,10 @@ def test_the_client_trains_watches_and_is_told_what_is_wrong(running):
     assert running.token not in repr(client)
 
 
-def test_an_empty_home_is_served(tmp_path):
-    with served(tmp_path / "home") as server:
-        assert server.get("/api/models").document == []
-        assert server.get("/api/live").document == []
-        assert server.get("/api/series").document == []
-        assert server.get("/api/predictions", **BTC).status == 404
-        assert Home(tmp_path / "home").state_db.exists()
+def test_an_empty_home_is_served(empty):
+    where, home = empty
+    assert where.get("/api/models").document == []
+    assert where.get("/api/live").document == []
+    assert where.get("/api/series").document == []
+    assert where.get("/api/predictions", **BTC).status == 404
+    assert home.state_db.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class _Files(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("Cache-Control", "max-age=3600")  # the pages of one context read the files once
         self.end_headers()
         self.wfile.write(body)
 
@@ -69,18 +71,19 @@ class Drawing:
     def draw(self, module: str, function: str, data: dict[str, Any]) -> None:
         """Draw a chart into the page; ``chart`` and ``ranges`` are then known there."""
         self.page.evaluate(
-            """async ([module, name, data]) => {
+            """async ([module, name, text]) => {
+                const data = JSON.parse(text);
                 const made = await import(`/charts/${module}.js`);
                 window.ranges = [];
                 const element = document.querySelector("#chart");
                 window.chart = made[name](element, {...data, onRange: (from, to) => window.ranges.push([from, to])});
             }""",
-            [module, function, data],
+            [module, function, json.dumps(data)],  # in one piece, as large data in parts takes seconds
         )
         self.settle()
 
     def update(self, data: dict[str, Any]) -> None:
-        self.page.evaluate("data => chart.update(data)", data)
+        self.page.evaluate("text => chart.update(JSON.parse(text))", json.dumps(data))
         self.settle()
 
     def settle(self) -> None:
@@ -114,16 +117,16 @@ class Drawing:
                 const canvas = document.querySelector("canvas");
                 const {width, height} = canvas;
                 const data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
-                const found = {};
+                const found = {}, holds = TESTS[test];
                 for (let x = 0; x < width; x += 1) for (let y = 0; y < height; y += 1) {
-                    const [r, g, b, a] = data.subarray((y * width + x) * 4, (y * width + x) * 4 + 4);
-                    if (TESTS[test](r, g, b, a)) (found[x] ??= []).push(y);
+                    const i = (y * width + x) * 4;
+                    if (holds(data[i], data[i + 1], data[i + 2], data[i + 3])) (found[x] ??= []).push(y);
                 }
-                return found;
+                return JSON.stringify(found);
             }""".replace("TESTS", COLOURS),
             colour,
         )
-        return {int(x): rows for x, rows in found.items()}
+        return {int(x): rows for x, rows in json.loads(found).items()}
 
 
 _PROBES = "readback operations"  # a hint about reading pixels, which the tests alone do
@@ -141,16 +144,29 @@ COLOURS = """({
 
 
 @contextmanager
-def opened(browser: Any, address: str, **options: Any) -> Iterator[Drawing]:
-    """Open a page for one chart; nothing may be complained of, and no other host be asked."""
+def blank(browser: Any, **options: Any) -> Iterator[Any]:
+    """Yield a page that shows nothing, in a context of its own."""
     context = browser.new_context(viewport={"width": 1000, "height": 800}, **options)
-    drawing = Drawing(context.new_page())
-    page = drawing.page
-    page.on("console", lambda said: _PROBES in said.text or drawing.complaints.append(f"{said.type}: {said.text}"))
-    page.on("pageerror", lambda error: drawing.complaints.append(f"error: {error}"))
-    page.on("request", lambda request: drawing.addresses.append(request.url))
+    yield context.new_page()
+    context.close()
+
+
+@contextmanager
+def opened(page: Any, address: str) -> Iterator[Drawing]:
+    """Load a page for one chart anew; nothing may be complained of, and no other host be asked."""
+    drawing = Drawing(page)
+    heard = {
+        "console": lambda said: _PROBES in said.text or drawing.complaints.append(f"{said.type}: {said.text}"),
+        "pageerror": lambda error: drawing.complaints.append(f"error: {error}"),
+        "request": lambda request: drawing.addresses.append(request.url),
+    }
+    for event, hear in heard.items():
+        page.on(event, hear)
+    page.mouse.move(999, 799)  # beside the chart, wherever the test before has left it
     page.goto(address)
     yield drawing
-    context.close()
+    drawing.settle()  # what it has to complain of is told by now
+    for event, hear in heard.items():
+        page.remove_listener(event, hear)
     assert drawing.complaints == []
     assert {url.split("/")[2] for url in drawing.addresses if not url.startswith("data:")} == {address.split("/")[2]}

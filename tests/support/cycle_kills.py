@@ -11,25 +11,30 @@ import shutil
 import signal
 import traceback
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from small_recipes import Works, rows_of
+from small_recipes import KEY, Works, rows_of
 
 from bot.pipeline.records import Records
 from bot.pipeline.store import PipelineStore
 from registry.names import ModelKey
 from registry.store import PredictionModelRegistry
 
-for _name in ("lightgbm", "pyarrow.parquet", "scipy.signal", "scipy.stats", "bot.live.following", "ml.training.refit"):
-    import_module(_name)  # once, for all children
-
 STEPS = (
     (PipelineStore, ("enroll", "begin", "keep_build", "keep_facts", "note", "end")),
     (Records, ("append",)),
     (PredictionModelRegistry, ("register", "promote", "quarantine", "rollback", "archive")),
 )
+
+
+def warm_up(root: Path) -> None:
+    """Do a first and a second cycle in this process: what they load, modules and kernels, its children find loaded."""
+    works = Works(root)
+    works.recipe("one")
+    for bars in (6_000, 6_012):
+        works.cycle(bars)
+    state_of(root, KEY)
 
 
 def aside(work: Callable[[], Any]) -> Any:
@@ -125,4 +130,4 @@ def copied(template: Path, place: Path) -> Path:
     return place
 
 
-__all__ = ["aside", "copied", "run_cycle", "state_of"]
+__all__ = ["aside", "copied", "run_cycle", "state_of", "warm_up"]

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 from small_recipes import KEY, Works, moment, one_by_one
@@ -139,7 +140,8 @@ def test_a_rhythm_goes_on_over_a_cycle_that_fails_and_ends_with_a_signal(works, 
                 os.kill(os.getpid(), signal.SIGTERM)
             return self.is_set()
 
-    monkeypatch.setattr(command.threading, "Event", Wait)
+    own = SimpleNamespace(**(vars(threading) | {"Event": Wait}))  # the command's alone: other threads wait as ever
+    monkeypatch.setattr(command, "threading", own)
     other = works.pipeline()
     other.__enter__()
     before = signal.getsignal(signal.SIGTERM)
@@ -217,7 +219,9 @@ def test_simulate_leaves_the_home_alone_and_keeps_its_own_where_told(works, bot,
 def test_a_scheduler_that_does_not_answer_is_1(bot, monkeypatch):
     pytest.importorskip("distributed", reason="the dist extra is not installed")
     monkeypatch.setattr("bot.pipeline.building._SCHEDULER_SECONDS", 1.0)
+    before = set(threading.enumerate())
     code, _, err = bot("run", "--dask", "tcp://127.0.0.1:9")
     assert (code, "error: the Dask scheduler tcp://127.0.0.1:9 does not answer" in err) == (1, True)
     code, _, err = bot("run", "--dask", "nonsense://")
     assert (code, "error: the Dask scheduler nonsense:// does not answer" in err) == (1, True)
+    assert set(threading.enumerate()) <= before, "each failed cycle leaves a thread"

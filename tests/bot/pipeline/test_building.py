@@ -3,59 +3,34 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from faulty_candles import Deadly, Nice, Vast, Wrong
 from small_recipes import KEY, SMALL, Works, moment, planted
 
 from bot.pipeline import building
 from bot.pipeline.building import Built, Failed, Job, build, build_here
 from bot.pipeline.settings import PipelineSettings
-from ml.candles import Candles
-from ml.errors import TrainingFailed
 from ml.recipes import Recipe
 
 AT = datetime(2026, 11, 28, tzinfo=UTC)
 
 
-@pytest.fixture(autouse=True)
-def parent(monkeypatch):
-    monkeypatch.setenv("TEST_PARENT", str(os.getpid()))
+@pytest.fixture(scope="module", autouse=True)
+def parent():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_PARENT", str(os.getpid()))
+        yield
 
 
-class Faulty(Candles):
-    """Candles on which something happens in the worker that reads them."""
-
-    @property
-    def columns(self):
-        if os.environ["TEST_PARENT"] != str(os.getpid()):
-            self.happen()
-        return super().columns
-
-
-class Deadly(Faulty):
-    def happen(self):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Vast(Faulty):
-    def happen(self):
-        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-        bytearray(16 << 30)
-
-
-class Wrong(Faulty):
-    def happen(self):
-        raise ZeroDivisionError("a fault of the family")
-
-
-class Nice(Faulty):
-    def happen(self):
-        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        raise TrainingFailed(f"nice {os.nice(0)}, Ctrl-C ignored {ignored}, threads {os.environ['OMP_NUM_THREADS']}")
+@pytest.fixture(scope="module")
+def there(parent):
+    """What two processes made of jobs that do well and jobs that fail, and how nice this one was before."""
+    before = os.nice(0)
+    jobs = [job("vast", Vast), job("wrong", Wrong), job("nice", Nice), job("short", bars=300)]
+    return by_stream(build_here([job("a"), *jobs, job("b", bars=1_600)], 2)), before
 
 
 def job(stream, kind=None, bars=1_500):
@@ -79,15 +54,14 @@ def by_stream(results):
     return {each.stream: each for each in results}
 
 
-def test_jobs_in_processes_make_the_bundles_that_one_process_makes():
-    jobs = [job("a"), job("b", bars=1_600)]
-    there = by_stream(build_here(jobs, 2))
-    here = by_stream(build(each) for each in jobs)
-    assert there["a"].files == here["a"].files
-    assert there["b"].files == here["b"].files
-    assert there["a"].files != there["b"].files
-    assert there["a"].record.open_ms.tolist() == here["a"].record.open_ms.tolist()
-    assert there["a"].trained_until_ms == moment(1_500)
+def test_jobs_in_processes_make_the_bundles_that_one_process_makes(there):
+    made, _ = there
+    here = by_stream(build(each) for each in (job("a"), job("b", bars=1_600)))
+    assert made["a"].files == here["a"].files
+    assert made["b"].files == here["b"].files
+    assert made["a"].files != made["b"].files
+    assert made["a"].record.open_ms.tolist() == here["a"].record.open_ms.tolist()
+    assert made["a"].trained_until_ms == moment(1_500)
 
 
 def test_what_kills_its_process_is_lost_alone():
@@ -98,25 +72,24 @@ def test_what_kills_its_process_is_lost_alone():
     assert all(isinstance(found[name], Built) for name in "ab")
 
 
-def test_what_runs_out_of_memory_or_raises_is_told_in_one_line():
-    found = by_stream(build_here([job("vast", Vast), job("wrong", Wrong), job("a")], 1))
+def test_what_runs_out_of_memory_or_raises_is_told_in_one_line(there):
+    found, _ = there
     assert found["vast"].reason == "out of memory: shorten the window, or take fewer features"
     assert found["wrong"].reason == "ZeroDivisionError: a fault of the family"
 
 
-def test_workers_give_way_to_trading_and_leave_this_process_as_it_is():
-    before = os.nice(0)
-    (found,) = build_here([job("nice", Nice)], 1)
-    assert found.reason == f"nice {max(10, before)}, Ctrl-C ignored True, threads 1"
+def test_workers_give_way_to_trading_and_leave_this_process_as_it_is(there):
+    found, before = there
+    assert found["nice"].reason == f"nice {max(10, before)}, Ctrl-C ignored True, threads 1"
     assert os.nice(0) == before
     cores = len(os.sched_getaffinity(0))
     assert PipelineSettings().worker_count(cores) == max(1, cores // 2)
 
 
-def test_too_few_candles_are_said_as_the_trainer_says_it():
-    (found,) = build_here([job("short", bars=300)], 1)
-    assert isinstance(found, Failed)
-    assert "at least 500" in found.reason
+def test_too_few_candles_are_said_as_the_trainer_says_it(there):
+    found, _ = there
+    assert isinstance(found["short"], Failed)
+    assert "at least 500" in found["short"].reason
 
 
 def test_a_cycle_registers_what_was_built_and_tells_what_died(tmp_path):
@@ -125,7 +98,7 @@ def test_a_cycle_registers_what_was_built_and_tells_what_died(tmp_path):
     works.recipe("lives", seed=1)
     works.store(3_000)
     told = []
-    with works.pipeline(builder=None, workers=2) as pipeline:
+    with works.pipeline(builder=None, workers=1) as pipeline:
         pipeline._tell = lambda kind, text: told.append(text) if kind == "errors" else None
         plain = pipeline._builder
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from cycle_kills import aside, copied, run_cycle, state_of
+from cycle_kills import aside, copied, run_cycle, state_of, warm_up
 from small_recipes import KEY, Works
 
 OTHER = {"num_boost_round": 6, "num_leaves": 4, "learning_rate": 0.3, "min_data_in_leaf": 50}
 FALL = 6_300
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm(tmp_path_factory):
+    warm_up(tmp_path_factory.mktemp("warm"))
 
 
 def prepared(root, scenario):

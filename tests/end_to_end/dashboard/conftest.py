@@ -65,6 +65,12 @@ class Look:
         self.page.goto(f"{self.server.url}/#/{part}")
         self.settle()
 
+    def anew(self, part: str) -> None:
+        """Leave the page and load it at a part; what went wrong before is forgotten."""
+        self.page.goto("about:blank")
+        self.complaints.clear()
+        self.go(part)
+
     def settle(self) -> None:
         """Wait until nothing is being read any more."""
         self.page.wait_for_selector("main h1, main form")
@@ -215,6 +221,15 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def changing(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over a filled home whose tests change it: each what no other of them looks at, or sets before it does."""
+    folder = tmp_path_factory.mktemp("changing") / "work"
+    shutil.copytree(template, folder, symlinks=True)
+    with serving(folder / "home") as server:
+        yield server
+
+
 @pytest.fixture
 def own(template: Path, tmp_path: Path) -> Path:
     """A filled home of one test's own."""
@@ -241,26 +256,58 @@ def address() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def drawing(chromium: Any, address: str) -> Iterator[chart_pages.Drawing]:
-    """A page of charts alone."""
-    with chart_pages.opened(chromium, address + "/") as page:
+@pytest.fixture(scope="module")
+def sheet(chromium: Any) -> Iterator[Any]:
+    """A page on which one chart after the other is drawn."""
+    with chart_pages.blank(chromium) as page:
         yield page
 
 
 @pytest.fixture
+def drawing(sheet: Any, address: str) -> Iterator[chart_pages.Drawing]:
+    """A page of charts alone, loaded anew."""
+    with chart_pages.opened(sheet, address + "/") as drawing:
+        yield drawing
+
+
+def open_look(browser: Any, server: Server, token: str | None, *, width: int = 1_280, theme: str = "light") -> Look:
+    """Return an empty page in a context of its own; with a token it will be logged in, as after a reload."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    if token is not None:
+        context.add_init_script(f"if (!sessionStorage.length) sessionStorage.setItem('token', {json.dumps(token)})")
+    return Look(context.new_page(), server)
+
+
+@pytest.fixture(scope="module")
+def tour(chromium: Any) -> Iterator[Callable[[Server], Look]]:
+    """Return by server the page of its owner, for those who load it anew and change nothing in it."""
+    opened: dict[str, Look] = {}
+
+    def page_of(server: Server) -> Look:
+        if server.url not in opened:
+            opened[server.url] = open_look(chromium, server, server.token)
+        return opened[server.url]
+
+    yield page_of
+    for each in opened.values():
+        each.close()
+
+
+@pytest.fixture
 def look(chromium: Any) -> Iterator[Callable[..., Look]]:
-    """Open a server's page: with a token it is logged in already, as after a reload."""
+    """Open a server's page at one of its parts: with a token it is logged in already, as after a reload."""
     opened: list[Look] = []
 
-    def open_page(server: Server, token: str | None = None, *, width: int = 1_280, theme: str = "light") -> Look:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
-        if token is not None:
-            context.add_init_script(f"if (!sessionStorage.length) sessionStorage.setItem('token', {json.dumps(token)})")
-        found = Look(context.new_page(), server)
+    def open_page(
+        server: Server, token: str | None = None, part: str = "", *, width: int = 1_280, theme: str = "light"
+    ) -> Look:
+        found = open_look(chromium, server, token, width=width, theme=theme)
         opened.append(found)
-        found.page.goto(f"{server.url}/")
-        found.page.wait_for_selector("main h1")
+        if part:
+            found.go(part)
+        else:
+            found.page.goto(f"{server.url}/")
+            found.page.wait_for_selector("main h1")
         return found
 
     yield open_page

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from chart_pages import Drawing, opened
+from chart_pages import Drawing, blank, opened
 
 HOUR = 3_600_000
 START = 1_705_276_800_000  # 2024-01-15 00:00 UTC
@@ -21,15 +21,15 @@ START = 1_705_276_800_000  # 2024-01-15 00:00 UTC
 @pytest.fixture
 def plain_drawing(chromium, address) -> Iterator[Drawing]:
     """A page that defines no colours."""
-    with opened(chromium, address + "/plain", color_scheme="light") as page:
-        yield page
+    with blank(chromium, color_scheme="light") as page, opened(page, address + "/plain") as drawing:
+        yield drawing
 
 
 @pytest.fixture
 def sharp_drawing(chromium, address) -> Iterator[Drawing]:
     """A telephone: two device pixels a pixel, and fingers."""
-    with opened(chromium, address + "/", device_scale_factor=2, has_touch=True) as page:
-        yield page
+    with blank(chromium, device_scale_factor=2, has_touch=True) as page, opened(page, address + "/") as drawing:
+        yield drawing
 
 
 def candles(count: int, *, price: float = 100.0, start: int = START) -> list[list[float]]:

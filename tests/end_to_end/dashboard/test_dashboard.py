@@ -17,7 +17,7 @@ from bot.service.routes.pages import PAGE_POLICY
 from .conftest import serving
 
 PARTS = ("market", "accuracy", "models", "live", "runs", "jobs", "pipeline")
-LOOKS = [(theme, width) for theme in ("light", "dark") for width in (1_280, 390)]
+LOOKS = {1_280: ("light", "dark"), 390: ("dark", "light")}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,7 +31,12 @@ NAMELESS = """() => [...document.querySelectorAll(`a, button, input, select, tex
     .map((each) => each.outerHTML.slice(0, 120))"""
 CONTRAST = """() => {
     const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    const known = new Map();
     const channels = (colour) => {
+        if (!known.has(colour)) known.set(colour, painted(colour));
+        return known.get(colour);
+    };
+    const painted = (colour) => {
         canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
         return [...canvas.getImageData(0, 0, 1, 1).data];
     };
@@ -64,6 +69,20 @@ def shoot(look, name):
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         look.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+
+def looks(seen, part):
+    """Yield a name for each look of a part: at a desk and on a phone, loaded for its width, and there in both themes."""
+    for width, themes in LOOKS.items():
+        seen.page.set_viewport_size({"width": width, "height": 900})
+        seen.page.emulate_media(color_scheme=themes[0])
+        seen.anew(part)
+        for theme in themes:
+            seen.page.emulate_media(color_scheme=theme)
+            seen.settle()
+            dark = seen.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+            assert (seen.page.evaluate("innerWidth"), dark) == (width, theme == "dark")
+            yield f"{part}-{theme}-{width}"
 
 
 def sound(look):
@@ -176,16 +195,15 @@ def test_a_wrong_token_is_told_and_a_right_one_is_kept_in_this_tab_only(look, fi
     assert not any(filled.token in address for address in seen.addresses)
 
 
-def test_a_token_that_was_revoked_asks_for_another(look, own):
-    from bot.service.access import TokenStore
+def test_a_token_that_was_revoked_asks_for_another(look, changing):
+    from bot.service.access import Scope, TokenStore
 
-    with serving(own) as server:
-        seen = look(server, server.read_token)
-        seen.go("models")
-        TokenStore(own / "service").revoke("reader")
-        seen.page.get_by_role("link", name="Runs").click()
-        seen.page.get_by_text("The server does not know this token any more").wait_for()
-        assert seen.page.evaluate("sessionStorage.length") == 0
+    tokens = TokenStore(changing.home / "service")
+    seen = look(changing, tokens.create("guest", Scope.READ), "models")
+    tokens.revoke("guest")
+    seen.page.get_by_role("link", name="Runs").click()
+    seen.page.get_by_text("The server does not know this token any more").wait_for()
+    assert seen.page.evaluate("sessionStorage.length") == 0
 
 
 def test_with_a_token_that_may_only_read_what_writes_says_why_and_does_nothing(look, filled):
@@ -210,35 +228,32 @@ def test_with_a_token_that_may_only_read_what_writes_says_why_and_does_nothing(l
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_every_part_of_an_empty_home_says_what_to_run(look, empty, part):
-    for theme, width in LOOKS:
-        seen = look(empty, empty.token, theme=theme, width=width)
-        seen.go(part)
+def test_every_part_of_an_empty_home_says_what_to_run(tour, empty, part):
+    seen = tour(empty)
+    for name in looks(seen, part):
         state = seen.page.locator("main .state.empty")
         assert state.count() == 1
         assert re.match(r"bot |curl ", state.locator("code").first.inner_text())
         sound(seen)
         assert seen.page.evaluate(CONTRAST) == []
-        shoot(seen, f"empty-{part}-{theme}-{width}")
+        shoot(seen, f"empty-{name}")
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_every_part_of_a_filled_home_fits_and_is_readable(look, filled, part):
-    for theme, width in LOOKS:
-        seen = look(filled, filled.token, theme=theme, width=width)
-        seen.go(part)
+def test_every_part_of_a_filled_home_fits_and_is_readable(tour, filled, part):
+    seen = tour(filled)
+    for name in looks(seen, part):
         assert seen.page.locator("main .failed").count() == 0
         if part != "jobs":
             assert seen.page.locator("main .panel").count() > 0
         seen.page.evaluate("document.querySelectorAll('main details').forEach((each) => { each.open = true; })")
         sound(seen)
         assert seen.page.evaluate(CONTRAST) == []
-        shoot(seen, f"filled-{part}-{theme}-{width}")
+        shoot(seen, f"filled-{name}")
 
 
 def test_the_market_says_what_the_model_says_beside_its_record(look, filled):
-    seen = look(filled, filled.token)
-    seen.go("market?symbol=BTC_USDT")
+    seen = look(filled, filled.token, "market?symbol=BTC_USDT")
     said = filled.ask("/api/predictions?symbol=BTC_USDT&timeframe=1h&type=basic&auto_train=false")
     (model,) = [each for each in filled.ask("/api/models") if each["champion"]]
     text = seen.page.locator("main").inner_text()
@@ -258,8 +273,7 @@ def test_the_market_says_what_the_model_says_beside_its_record(look, filled):
 
 
 def test_what_is_zoomed_to_is_asked_for_in_finer_groups(look, filled):
-    seen = look(filled, filled.token)
-    seen.go("market?symbol=BTC_USDT")
+    seen = look(filled, filled.token, "market?symbol=BTC_USDT")
     chart = seen.page.locator("main canvas").first
     chart.focus()
     with seen.page.expect_response(lambda answer: "/api/candles" in answer.url) as asked:
@@ -271,8 +285,7 @@ def test_what_is_zoomed_to_is_asked_for_in_finer_groups(look, filled):
 
 
 def test_accuracy_and_models_stand_beside_interval_and_baselines(look, filled):
-    seen = look(filled, filled.token)
-    seen.go("accuracy")
+    seen = look(filled, filled.token, "accuracy")
     found = filled.ask("/api/accuracy?symbol=BTC_USDT&timeframe=1h&type=basic")
     text = seen.page.locator("main").inner_text()
     overall = found["overall"]
@@ -297,8 +310,7 @@ def test_accuracy_and_models_stand_beside_interval_and_baselines(look, filled):
 
 
 def test_runs_are_compared_beside_buying_and_holding(look, filled):
-    seen = look(filled, filled.token)
-    seen.go("runs")
+    seen = look(filled, filled.token, "runs")
     rows = filled.ask("/api/runs")
     compared = seen.page.get_by_role("table", name="Runs side by side")
     assert compared.locator("thead th").count() == len(rows) == 2
@@ -317,8 +329,7 @@ def test_runs_are_compared_beside_buying_and_holding(look, filled):
 
 
 def test_live_shows_account_orders_and_why(look, filled):
-    seen = look(filled, filled.token)
-    seen.go("live?bot=run")
+    seen = look(filled, filled.token, "live?bot=run")
     seen.page.locator("[data-bot=run]").wait_for()
     told = filled.ask("/api/live/run")
     decision = told["symbols"][0]["decision"]["decision"]
@@ -334,118 +345,107 @@ def test_live_shows_account_orders_and_why(look, filled):
 # ---------------------------------------------------------------- what changes while one looks
 
 
-def test_a_bot_that_starts_and_stops_is_seen_without_a_reload(look, own):
-    with serving(own) as server:
-        seen = look(server, server.token)
-        seen.go("live")
-        bots = seen.page.get_by_role("list", name="Bots")
-        seen.page.get_by_text("updated as it happens").wait_for()
-        assert bots.get_by_role("button").count() == 1
-        with ScriptedBot(own, bot="another", protections=("daily loss reached",)):
-            entry = bots.get_by_role("button").filter(has_text="another")
-            entry.filter(has_text="running").wait_for()
-            entry.click()
-            seen.page.locator("[data-bot=another]").get_by_text("daily loss reached").wait_for()
-            shoot(seen, "live-running-light-1280")
-        entry.filter(has_text="stopped").wait_for()
-        sound(seen)
+def test_a_bot_that_starts_and_stops_is_seen_without_a_reload(look, changing):
+    seen = look(changing, changing.token, "live")
+    bots = seen.page.get_by_role("list", name="Bots")
+    seen.page.get_by_text("updated as it happens").wait_for()
+    assert bots.get_by_role("button").count() == 1
+    with ScriptedBot(changing.home, bot="another", protections=("daily loss reached",)):
+        entry = bots.get_by_role("button").filter(has_text="another")
+        entry.filter(has_text="running").wait_for()
+        entry.click()
+        seen.page.locator("[data-bot=another]").get_by_text("daily loss reached").wait_for()
+        shoot(seen, "live-running-light-1280")
+    entry.filter(has_text="stopped").wait_for()
+    sound(seen)
 
 
-def test_a_new_candle_brings_a_new_prediction(look, own):
+def test_a_new_candle_brings_a_new_prediction(look, changing):
     from bot.home import Home
     from bot.market.store import CandleStore
 
-    store = CandleStore(Home(own).candles)
+    store = CandleStore(Home(changing.home).candles)
     store.write(drifting().slice(0, 3_000), "SYNTH", "synth")
-    with serving(own) as server:
-        seen = look(server, server.token)
-        seen.page.clock.install()
-        seen.go("market?symbol=SYNTH")
-        seen.page.get_by_text("closed 2018-05-06 00:00").wait_for()
-        store.write(drifting().slice(0, 3_001), "SYNTH", "synth")
-        seen.page.clock.fast_forward(31_000)
-        seen.page.get_by_text("closed 2018-05-06 01:00").wait_for()
-        assert "2018-05-06 00:00 UTC" in seen.page.locator(".chart").first.inner_text()  # the newest candle is drawn
-        sound(seen)
+    seen = look(changing, changing.token)
+    seen.page.clock.install()
+    seen.go("market?symbol=SYNTH")
+    seen.page.get_by_text("closed 2018-05-06 00:00").wait_for()
+    store.write(drifting().slice(0, 3_001), "SYNTH", "synth")
+    seen.page.clock.fast_forward(31_000)
+    seen.page.get_by_text("closed 2018-05-06 01:00").wait_for()
+    assert "2018-05-06 00:00 UTC" in seen.page.locator(".chart").first.inner_text()  # the newest candle is drawn
+    sound(seen)
 
 
-def test_a_training_is_asked_for_and_watched_to_its_end(look, own):
-    with serving(own) as server:
-        before = len(server.ask("/api/models"))
-        seen = look(server, server.token)
-        seen.go("market?symbol=BTC_USDT")
-        seen.page.get_by_role("button", name="Train…").click()
-        dialog = seen.page.get_by_role("dialog", name="Train a model")
-        assert dialog.get_by_label("Symbol").input_value() == "BTC_USDT"
-        dialog.get_by_label("Family").fill("basic")
-        dialog.get_by_label("Days of history").fill("0")
-        dialog.get_by_role("button", name="Train").click()
-        dialog.get_by_text("Days are 1 to 36,500").wait_for()
-        dialog.get_by_label("Days of history").fill("3")
-        dialog.get_by_role("button", name="Train").click()
-        dialog.get_by_text(
-            re.compile("Too few candles")
-        ).wait_for()  # the server's own words, where they were asked for
-        seen.complaints.clear()  # a 422 is told by the browser
-        dialog.get_by_label("Days of history").fill("")
-        dialog.get_by_role("button", name="Train").click()
-        row = seen.page.locator("[data-job]")
-        row.wait_for()
-        shoot(seen, "training-light-1280")
-        job = row.get_attribute("data-job")
-        row.locator("header .chip", has_text="completed").wait_for(timeout=200_000)
-        assert server.ask(f"/api/jobs/{job}")["status"] == "completed"
-        assert len(server.ask("/api/models")) == before + 1
-        seen.go("jobs")
-        assert seen.page.locator(f'[data-job="{job}"]').get_by_text("completed").count() == 1
-        sound(seen)
-        shoot(seen, "filled-jobs-done-light-1280")
+def test_a_training_is_asked_for_and_watched_to_its_end(look, changing):
+    before = len(changing.ask("/api/models"))
+    seen = look(changing, changing.token, "market?symbol=BTC_USDT")
+    seen.page.get_by_role("button", name="Train…").click()
+    dialog = seen.page.get_by_role("dialog", name="Train a model")
+    assert dialog.get_by_label("Symbol").input_value() == "BTC_USDT"
+    dialog.get_by_label("Family").fill("basic")
+    dialog.get_by_label("Days of history").fill("0")
+    dialog.get_by_role("button", name="Train").click()
+    dialog.get_by_text("Days are 1 to 36,500").wait_for()
+    dialog.get_by_label("Days of history").fill("3")
+    dialog.get_by_role("button", name="Train").click()
+    dialog.get_by_text(re.compile("Too few candles")).wait_for()  # the server's own words, where they were asked for
+    seen.complaints.clear()  # a 422 is told by the browser
+    dialog.get_by_label("Days of history").fill("")
+    dialog.get_by_role("button", name="Train").click()
+    row = seen.page.locator("[data-job]")
+    row.wait_for()
+    shoot(seen, "training-light-1280")
+    job = row.get_attribute("data-job")
+    row.locator("header .chip", has_text="completed").wait_for(timeout=200_000)
+    assert changing.ask(f"/api/jobs/{job}")["status"] == "completed"
+    assert len(changing.ask("/api/models")) == before + 1
+    seen.go("jobs")
+    assert seen.page.locator(f'[data-job="{job}"]').get_by_text("completed").count() == 1
+    sound(seen)
+    shoot(seen, "filled-jobs-done-light-1280")
 
 
-def test_a_job_that_runs_is_cancelled(look, own):
-    with serving(own) as server:
-        body = {"symbol": "BTC_USDT", "timeframe": "1h", "type": "basic", "days_history": None}
-        job = server.ask("/api/models/train?wait=0", method="POST", json=body)
-        seen = look(server, server.token)
-        seen.go("jobs")
-        row = seen.page.locator(f'[data-job="{job["id"]}"]')
-        row.get_by_role("button", name=re.compile("^Cancel")).click()
-        row.locator("header .chip", has_text="cancelled").wait_for(timeout=60_000)
-        assert server.ask(f"/api/jobs/{job['id']}")["status"] == "cancelled"
-        assert row.get_by_role("button", name=re.compile("^Cancel")).count() == 0
-        sound(seen)
+def test_a_job_that_runs_is_cancelled(look, changing):
+    body = {"symbol": "BTC_USDT", "timeframe": "1h", "type": "basic", "days_history": None}
+    job = changing.ask("/api/models/train?wait=0", method="POST", json=body)
+    seen = look(changing, changing.token, "jobs")
+    row = seen.page.locator(f'[data-job="{job["id"]}"]')
+    row.get_by_role("button", name=re.compile("^Cancel")).click()
+    row.locator("header .chip", has_text="cancelled").wait_for(timeout=60_000)
+    assert changing.ask(f"/api/jobs/{job['id']}")["status"] == "cancelled"
+    assert row.get_by_role("button", name=re.compile("^Cancel")).count() == 0
+    sound(seen)
 
 
-def test_a_promotion_and_a_rollback_need_a_reason_that_the_ledger_keeps(look, own):
-    with serving(own) as server:
-        (champion,) = [each for each in server.ask("/api/models?symbol=BTC_USDT") if each["champion"]]
-        other = next(each for each in server.ask("/api/models?symbol=BTC_USDT") if each["status"] == "superseded")
-        seen = look(server, server.token)
-        seen.go("models")
-        seen.page.get_by_role("button", name=f"Promote {other['version']}").click()
-        dialog = seen.page.get_by_role("dialog", name=f"Promote {other['version']}")
-        shoot(seen, "promote-light-1280")
-        dialog.get_by_role("button", name="Promote").click()
-        dialog.get_by_text("Give a reason of at least 3 characters").wait_for()
-        assert seen.sent == []
-        dialog.get_by_label("Reason").fill("looked at by hand")
-        dialog.get_by_role("button", name="Promote").click()
-        dialog.wait_for(state="detached")
-        card = server.ask(f"/api/models/BTC_USDT/basic/{other['version']}?timeframe=1h")
-        assert card["champion"]
-        assert card["history"][-1]["reason"] == "looked at by hand (by owner, over the service)"
-        seen.settle()
-        seen.page.get_by_role("button", name=re.compile("^Roll back")).click()
-        dialog = seen.page.get_by_role("dialog")
-        seen.page.keyboard.press("Escape")
-        dialog.wait_for(state="detached")
-        assert server.ask(f"/api/models/BTC_USDT/basic/{other['version']}?timeframe=1h")["champion"]
-        seen.page.get_by_role("button", name=re.compile("^Roll back")).click()
-        dialog.get_by_label("Reason").fill("on second thoughts")
-        dialog.get_by_role("button", name="Roll back").click()
-        dialog.wait_for(state="detached")
-        assert server.ask(f"/api/models/BTC_USDT/basic/{champion['version']}?timeframe=1h")["champion"]
-        sound(seen)
+def test_a_promotion_and_a_rollback_need_a_reason_that_the_ledger_keeps(look, changing):
+    (champion,) = [each for each in changing.ask("/api/models?symbol=BTC_USDT") if each["champion"]]
+    other = next(each for each in changing.ask("/api/models?symbol=BTC_USDT") if each["status"] == "superseded")
+    seen = look(changing, changing.token, "models")
+    seen.page.get_by_role("button", name=f"Promote {other['version']}").click()
+    dialog = seen.page.get_by_role("dialog", name=f"Promote {other['version']}")
+    shoot(seen, "promote-light-1280")
+    dialog.get_by_role("button", name="Promote").click()
+    dialog.get_by_text("Give a reason of at least 3 characters").wait_for()
+    assert seen.sent == []
+    dialog.get_by_label("Reason").fill("looked at by hand")
+    dialog.get_by_role("button", name="Promote").click()
+    dialog.wait_for(state="detached")
+    card = changing.ask(f"/api/models/BTC_USDT/basic/{other['version']}?timeframe=1h")
+    assert card["champion"]
+    assert card["history"][-1]["reason"] == "looked at by hand (by owner, over the service)"
+    seen.settle()
+    seen.page.get_by_role("button", name=re.compile("^Roll back")).click()
+    dialog = seen.page.get_by_role("dialog")
+    seen.page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert changing.ask(f"/api/models/BTC_USDT/basic/{other['version']}?timeframe=1h")["champion"]
+    seen.page.get_by_role("button", name=re.compile("^Roll back")).click()
+    dialog.get_by_label("Reason").fill("on second thoughts")
+    dialog.get_by_role("button", name="Roll back").click()
+    dialog.wait_for(state="detached")
+    assert changing.ask(f"/api/models/BTC_USDT/basic/{champion['version']}?timeframe=1h")["champion"]
+    sound(seen)
 
 
 # ---------------------------------------------------------------- bad days
@@ -453,8 +453,7 @@ def test_a_promotion_and_a_rollback_need_a_reason_that_the_ledger_keeps(look, ow
 
 def test_a_server_that_went_away_is_told_and_tried_again(look, own):
     with serving(own) as server:
-        seen = look(server, server.token)
-        seen.go("models")
+        seen = look(server, server.token, "models")
     seen.page.get_by_role("link", name="Runs").click()
     failed = seen.page.locator("main .failed")
     failed.get_by_text("The server does not answer").wait_for()
@@ -466,26 +465,23 @@ def test_a_server_that_went_away_is_told_and_tried_again(look, own):
 
 
 def test_what_is_not_there_says_so_in_the_servers_words(look, filled):
-    seen = look(filled, filled.token)
-    seen.go("models?symbol=BTC_USDT&type=basic&timeframe=1h&version=2020-01-01T000000Z_1h_v1")
+    seen = look(filled, filled.token, "models?symbol=BTC_USDT&type=basic&timeframe=1h&version=2020-01-01T000000Z_1h_v1")
     failed = seen.page.locator("main .failed")
     assert failed.get_by_role("heading").inner_text() == "There is no such model"
     assert "2020-01-01T000000Z_1h_v1" in failed.inner_text()
     assert failed.get_by_role("button", name="Try again").count() == 1
 
 
-def test_a_name_that_looks_like_a_page_stays_text(look, own):
-    folder = next(iter(sorted((own / "runs").iterdir())))
+def test_a_name_that_looks_like_a_page_stays_text(look, changing):
+    folder = next(iter(sorted((changing.home / "runs").iterdir())))
     result = folder / "result.json"
     document = json.loads(result.read_text())
     document["name"] = '<img src=x onerror="document.title=1"><b>bold</b>'
     result.write_text(json.dumps(document))
-    with serving(own) as server:
-        seen = look(server, server.token)
-        seen.go("runs")
-        assert seen.page.get_by_text('<img src=x onerror="document.title=1"><b>bold</b>').count() >= 2
-        assert seen.page.locator("main img, main b:text-is('bold')").count() == 0
-        sound(seen)
+    seen = look(changing, changing.token, "runs")
+    assert seen.page.get_by_text('<img src=x onerror="document.title=1"><b>bold</b>').count() >= 2
+    assert seen.page.locator("main img, main b:text-is('bold')").count() == 0
+    sound(seen)
 
 
 def test_a_breach_of_the_policy_would_be_seen(look, empty):
@@ -501,21 +497,19 @@ def test_a_breach_of_the_policy_would_be_seen(look, empty):
     assert any("Content Security Policy" in each for each in seen.complaints)
 
 
-def test_a_model_that_says_nothing_says_why(look, own):
+def test_a_model_that_says_nothing_says_why(look, changing):
     from bot.home import Home
     from bot.market.store import CandleStore
 
-    CandleStore(Home(own).candles).write(drifting().slice(0, 40), "SYNTH", "synth")
+    CandleStore(Home(changing.home).candles).write(drifting().slice(0, 40), "SYNTH", "synth")
     question = "symbol=SYNTH&timeframe=1h&type=autoregressive&version=newest&auto_train=false"
-    with serving(own) as server:
-        seen = look(server, server.token)
-        seen.go("market?symbol=SYNTH")
-        assert server.ask(f"/api/predictions?{question}")["status"] == "warming"
-        silent = seen.page.get_by_role("region", name="Prediction")
-        assert silent.locator(".chip").inner_text() == "warming"
-        assert "There are too few candles before this one" in silent.inner_text()
-        sound(seen)
-        shoot(seen, "warming-light-1280")
+    seen = look(changing, changing.token, "market?symbol=SYNTH")
+    assert changing.ask(f"/api/predictions?{question}")["status"] == "warming"
+    silent = seen.page.get_by_role("region", name="Prediction")
+    assert silent.locator(".chip").inner_text() == "warming"
+    assert "There are too few candles before this one" in silent.inner_text()
+    sound(seen)
+    shoot(seen, "warming-light-1280")
 
 
 # ---------------------------------------------------------------- how it is used
@@ -572,8 +566,7 @@ def test_the_keyboard_is_enough_to_log_in_and_to_change_the_part(look, filled):
 
 
 def test_the_page_has_its_landmarks_and_a_place_for_news(look, empty):
-    seen = look(empty, empty.token)
-    seen.go("models")
+    seen = look(empty, empty.token, "models")
     for role in ("banner", "navigation", "main", "contentinfo"):
         assert seen.page.get_by_role(role).count() == 1
     status = seen.page.locator("[role=status]")

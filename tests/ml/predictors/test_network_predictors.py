@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network_fits import tensorflow_uncollected
 from planted_data import planted_dataset
 from small_models import FEATURES, market
 
@@ -37,6 +38,12 @@ TINY = {"epochs": 3, "units": 4, "learning_rate": 0.01, "device": "cpu"}
 def tiny(family, **changes):
     short = {} if family is PricePredictor else {"sequence_length": 8}
     return family({**TINY, **short, **changes})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_fits():
+    with tensorflow_uncollected():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -247,12 +254,14 @@ positions = np.flatnonzero(dataset.labelled)[:420]
 fitted = family({dict(tiny(family).parameters)!r}).fit(dataset, positions, seed=5, threads=1)
 print(hashlib.sha256(fitted.to_files()["model.onnx"]).hexdigest())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "", "TensorFlow's notices reach the terminal"
-    here = tiny(family).fit(dataset, positions, seed=5, threads=1).to_files()["model.onnx"]
-    assert done.stdout.strip() == hashlib.sha256(here).hexdigest()
-    assert tiny(family).fit(dataset, positions, seed=6, threads=1).to_files()["model.onnx"] != here
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as other:
+        here = tiny(family).fit(dataset, positions, seed=5, threads=1).to_files()["model.onnx"]
+        assert tiny(family).fit(dataset, positions, seed=6, threads=1).to_files()["model.onnx"] != here
+        out, err = other.communicate()
+    assert other.returncode == 0, err
+    assert err == "", "TensorFlow's notices reach the terminal"
+    assert out.strip() == hashlib.sha256(here).hexdigest()
 
 
 @pytest.mark.parametrize("family", FAMILIES[1:])

@@ -106,7 +106,7 @@ def test_the_same_request_from_eight_threads_runs_once(keeper, tmp_path, done):
 
 def test_no_more_run_at_once_than_allowed_the_oldest_first(new_keeper, tmp_path, done, until):
     keeper = new_keeper(processes=2)
-    jobs = [keeper.submit("mark", {"folder": str(tmp_path), "number": n, "seconds": 0.4}, "x")[0] for n in range(5)]
+    jobs = [keeper.submit("mark", {"folder": str(tmp_path), "number": n, "seconds": 0.2}, "x")[0] for n in range(5)]
     keeper.start()
     most = 0
     while not all(keeper.store.get(job.id).is_done for job in jobs):
@@ -286,7 +286,8 @@ def test_a_job_that_was_being_cancelled_when_the_server_ended_is_not_begun_again
     assert done(keeper, job).status == "cancelled"
 
 
-def test_listeners_are_told_each_change_by_the_keeper(keeper, done, until):
+def test_listeners_are_told_each_change_by_the_keeper(keeper, done, until, monkeypatch):
+    monkeypatch.setattr("bot.service.jobs.crew._TELL_SECONDS", 0.1)
     told, threads = [], set()
 
     def fail(job):
@@ -298,7 +299,7 @@ def test_listeners_are_told_each_change_by_the_keeper(keeper, done, until):
 
     stop_failing = keeper.listen(fail)
     forget = keeper.listen(listen)
-    job, _ = keeper.submit("sleep", {"seconds": 2.0}, "x")
+    job, _ = keeper.submit("sleep", {"seconds": 1.0}, "x")
     done(keeper, job)
     until(lambda: told[-1][0] == "completed")
 
@@ -331,7 +332,10 @@ def test_a_cancelled_job_is_told_too(keeper, until):
     until(lambda: {(waiting.id, "cancelled"), (long.id, "cancelled")} <= set(told))
 
 
-def test_a_database_that_another_process_holds_is_said_and_no_result_is_lost(keeper, home, done, until, caplog):
+def test_a_database_that_another_process_holds_is_said_and_no_result_is_lost(
+    keeper, home, done, until, caplog, monkeypatch
+):
+    monkeypatch.setattr("bot.service.jobs.keeper._IDLE_SECONDS", 0.1)  # until it is tried again
     job, _ = keeper.submit("sleep", {"seconds": 0.8}, "x")
     running(keeper, job)
     code = (
@@ -386,6 +390,7 @@ def test_a_database_that_is_held_when_the_server_stops_leaves_the_job_for_the_ne
 
 def test_a_process_that_cannot_be_started_is_tried_again(new_keeper, home, done, until, monkeypatch, caplog):
     monkeypatch.setattr("bot.service.jobs.crew._RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("bot.service.jobs.keeper._IDLE_SECONDS", 0.1)
     keeper = new_keeper()
     keeper.start()
     assert done(keeper, keeper.submit("echo", {"n": 1}, "x")[0]).status == "completed"
