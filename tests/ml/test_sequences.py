@@ -143,7 +143,10 @@ def test_the_cache_is_never_stale(recurrent, cache, seed, steps, stop):
         row, status = engine.predict_newest(part)
         assert status == expected.status[-1]
         np.testing.assert_array_equal(np.array(row), expected.values[-1])
-    assert engine.cache_hits > 0 or not steps
+    if steps and (expected.status == Status.OK).any():  # an early revision may leave nothing that was known before
+        hits = engine.cache_hits
+        np.testing.assert_array_equal(engine.predict_batch(part).values, expected.values)
+        assert engine.cache_hits > hits
 
 
 def test_a_candle_that_only_the_oldest_row_sees_is_in_the_key(recurrent, cache):
